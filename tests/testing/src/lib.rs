@@ -1,0 +1,4 @@
+//! Real servers for tests.
+
+pub mod postgres;
+pub mod s3;

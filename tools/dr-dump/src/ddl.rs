@@ -1,0 +1,172 @@
+//! Definitions: PostgreSQL's own pg_dump writes them, on our snapshot.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use dr_archive::Writer;
+use dr_pipe::{Exit, Failure, warn};
+use dr_postgres::clients::Clients;
+use dr_postgres::conninfo::ConnInfo;
+use tempfile::TempDir;
+
+use crate::args::Args;
+use crate::dump::TOOL;
+
+/// What is needed to have the definitions written.
+pub struct Ddl<'a> {
+    pub conn: &'a ConnInfo,
+    pub clients: &'a Clients,
+    pub args: &'a Args,
+    pub snapshot_id: String,
+    /// OIDs and names of the tables that we read, extensions' own left out: pg_dump must define exactly these.
+    pub relations: Vec<(u32, String)>,
+}
+
+impl Ddl<'_> {
+    /// Runs pg_dump and pg_dumpall, and puts what they write into the archive.
+    ///
+    /// # Errors
+    /// As the children fail; 70 if pg_dump chose other tables than we did.
+    pub fn write<W: Write + Send>(&self, archive: &Writer<W>) -> Result<(), Failure> {
+        let scratch = tempfile::tempdir().map_err(|error| Failure::io("temporary directory", &error))?;
+        let schema = scratch.path().join("schema.dump");
+        self.run(self.pg_dump(&schema))?;
+        self.same_tables(&schema)?;
+        add(archive, "schema.dump", &schema)?;
+        for section in ["pre-data", "post-data"] {
+            let file = scratch.path().join(section);
+            let mut restore = Command::new(&self.clients.pg_restore.path);
+            restore.arg(format!("--section={section}")).arg("--file").arg(&file).arg(&schema);
+            self.run(restore)?;
+            add(archive, &format!("{section}.sql"), &file)?;
+        }
+        if !self.args.no_globals && !self.args.scope.selects() {
+            let file = scratch.path().join("globals.sql");
+            self.globals(&scratch, &file)?;
+            add(archive, "globals.sql", &file)?;
+        }
+        Ok(())
+    }
+
+    fn pg_dump(&self, file: &Path) -> Command {
+        let mut command = Command::new(&self.clients.pg_dump.path);
+        // Level 0: the archive around it compresses better. -B: large objects are ours.
+        command.args(["--format=custom", "--compress=0", "-B", "--no-password", "--section=pre-data", "--section=post-data"]);
+        command.arg(format!("--snapshot={}", self.snapshot_id));
+        command.arg(format!("--lock-wait-timeout={}s", self.args.snapshot.lock_wait_timeout));
+        command.args(self.args.scope.pg_dump_flags()).arg("--file").arg(file);
+        command
+    }
+
+    /// Roles and tablespaces; without passwords where the role may not read them.
+    fn globals(&self, scratch: &TempDir, file: &Path) -> Result<(), Failure> {
+        let command = |passwords: bool| {
+            let mut command = Command::new(&self.clients.pg_dumpall.path);
+            command.args(["--globals-only", "--no-password"]).arg("--file").arg(file).current_dir(scratch);
+            command.arg(format!("--database={}", self.conn.database()));
+            if !passwords {
+                command.arg("--no-role-passwords");
+            }
+            command
+        };
+        if !self.args.no_role_passwords {
+            match self.run(command(true)) {
+                Err(failure) if failure.message.contains("pg_authid") => {
+                    warn(TOOL, "roles are dumped without their passwords: only a superuser may read them (--no-role-passwords is silent)");
+                }
+                done => return done,
+            }
+        }
+        self.run(command(false))
+    }
+
+    /// Runs a child on the same connection to its end. What it says on stderr is quoted where it fails, else passed on as
+    /// a warning; pg_dump's advice about circular foreign keys is left out, as our restores load data before constraints.
+    fn run(&self, mut command: Command) -> Result<(), Failure> {
+        let guard = self.conn.child(&mut command)?;
+        let name = Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| Failure::io(&name, &error))?;
+        let mut said = String::new();
+        let mut stderr = child.stderr.take().expect("stderr is piped");
+        let pid = rustix::process::Pid::from_child(&child);
+        // It may have ended by itself: then there is nobody to kill.
+        let stop = dr_pipe::stop::on_stop(move || rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap_or(()));
+        stderr.read_to_string(&mut said).map_err(|error| Failure::io(&name, &error))?;
+        let status = child.wait().map_err(|error| Failure::io(&name, &error))?;
+        drop((stop, guard));
+        if !status.success() {
+            let line = said.lines().find(|line| line.contains("error:")).or(said.lines().next()).unwrap_or("it said nothing");
+            let detail = said.lines().find(|line| line.contains("ERROR:") && *line != line.trim_start()).unwrap_or("");
+            return Err(Failure::new(exit_of(&said), format!("{name} failed ({status}): {line} {detail}"), "nothing was published; run it by hand to see more"));
+        }
+        let circular = |line: &&str| line.contains("circular") || line.contains("detail:") || line.contains("hint:");
+        for line in said.lines().filter(|line| line.contains("warning:")).filter(|line| !circular(line)) {
+            warn(TOOL, line);
+        }
+        Ok(())
+    }
+
+    /// Holds pg_dump's choice of tables against ours.
+    fn same_tables(&self, schema: &Path) -> Result<(), Failure> {
+        let output = Command::new(&self.clients.pg_restore.path).arg("--list").arg(schema).output();
+        let output = output.map_err(|error| Failure::io("pg_restore", &error))?;
+        let theirs: HashSet<u32> = String::from_utf8_lossy(&output.stdout).lines().filter_map(table_entry).collect();
+        let ours: HashSet<u32> = self.relations.iter().map(|(oid, _)| *oid).collect();
+        if theirs == ours {
+            return Ok(());
+        }
+        let strange = self.relations.iter().filter(|(oid, _)| !theirs.contains(oid)).map(|(_, name)| name.clone());
+        let more = theirs.difference(&ours).map(|oid| format!("OID {oid}"));
+        let names: Vec<_> = strange.chain(more).take(5).collect();
+        Err(Failure::new(
+            Exit::Bug,
+            format!("pg_dump and dr-dump disagree on which tables are meant: {}", names.join(", ")),
+            "please report the patterns used; nothing was published",
+        ))
+    }
+}
+
+/// The OID in a line of `pg_restore --list` that stands for a table: `219; 1259 16390 TABLE public guests postgres`.
+fn table_entry(line: &str) -> Option<u32> {
+    let (_, rest) = line.split_once("; 1259 ")?;
+    let (oid, what) = rest.split_once(' ')?;
+    what.starts_with("TABLE ").then(|| oid.parse().ok()).flatten()
+}
+
+/// What kind of failure a child's last words tell of: a lock not had is worth a retry, a server that went away is not our fault.
+fn exit_of(said: &str) -> Exit {
+    let has = |needle: &str| said.contains(needle);
+    if has("lock timeout") || has("LockTable") || has("could not obtain lock") {
+        Exit::Busy
+    } else if has("permission denied") {
+        Exit::Denied
+    } else if has("connection to server") || has("server closed the connection") || has("terminating connection") {
+        Exit::Unavailable
+    } else {
+        Exit::Damaged
+    }
+}
+
+fn add<W: Write + Send>(archive: &Writer<W>, path: &str, file: &Path) -> Result<(), Failure> {
+    let io = |error| Failure::io(path, &error);
+    let mut source = File::open(file).map_err(io)?;
+    let bytes = source.metadata().map_err(io)?.len();
+    Ok(archive.streamed(path, None, bytes, &mut source)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_told_from_other_entries() {
+        assert_eq!(table_entry("219; 1259 16390 TABLE public guests postgres"), Some(16390));
+        assert_eq!(table_entry("3301; 1259 16391 INDEX public guests_pkey postgres"), None);
+        assert_eq!(table_entry("219; 1255 16390 FUNCTION public TABLE postgres"), None);
+        assert_eq!(table_entry(";     dbname: TABLE 1259"), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! What a tool of `dr` shares with the shell around it: the records it speaks, the receipts it leaves, its exit codes,
+//! the two lines it says when it fails, how it stops when told to, and what it shows of its progress.
+//!
+//! This crate opens no socket and knows neither PostgreSQL nor any store.
+
+mod ahead;
+pub mod args;
+mod chain;
+mod digest;
+mod exit;
+mod failure;
+pub mod progress;
+mod receipts;
+pub mod record;
+mod run;
+pub mod secret;
+pub mod state;
+pub mod stop;
+pub mod stream;
+
+pub use ahead::ReadAhead;
+pub use digest::{Sha256, Tally, TallyReader, TallyWriter};
+pub use exit::Exit;
+pub use failure::{Failure, Outcome, warn};
+pub use receipts::Receipts;
+pub use run::run;

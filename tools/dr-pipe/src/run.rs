@@ -1,0 +1,79 @@
+//! What surrounds every tool's verb: the command line, signals, panics, and the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::{Exit, Failure, Outcome, stop};
+
+/// Runs a tool: parses its command line into `A`, calls `verb`, prints the two lines if it failed, and gives the exit code.
+///
+/// `verb` gets what was typed and decides the exit code; usage errors end with 64, a panic with 70, a signal that asks to
+/// stop with 75. Must be called once, from `main`, before any thread is started.
+pub fn run<A: Parser>(verb: impl FnOnce(A) -> Outcome) -> ExitCode {
+    let name = A::command().get_name().to_owned();
+    std::panic::set_hook(Box::new({
+        let name = name.clone();
+        move |panic| {
+            let what = panic.to_string();
+            Failure::new(Exit::Bug, format!("bug: {what}"), "please report this line; nothing was published").print(&name);
+            #[expect(clippy::disallowed_methods, reason = "no state can be trusted after a panic, on whichever thread")]
+            std::process::exit(Exit::Bug.code().into());
+        }
+    }));
+    let args = match parse::<A>() {
+        Ok(args) => args,
+        Err(exit) => return exit,
+    };
+    if let Err(error) = stop::watch(&name) {
+        Failure::io("installing signal handlers", &error).print(&name);
+        return Exit::Bug.into();
+    }
+    let outcome = verb(args);
+    // A stop that is under way owns the exit: it is cleaning up, and will end the process.
+    stop::let_finish();
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print(&name);
+            failure.exit.into()
+        }
+    }
+}
+
+fn parse<A: Parser>() -> Result<A, ExitCode> {
+    let mut command = A::command();
+    if let Some(shell) = completion_asked_for() {
+        let name = command.get_name().to_owned();
+        clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+        return Err(ExitCode::SUCCESS);
+    }
+    A::try_parse().map_err(|error| {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            // `--help | head` closing the pipe is no error.
+            drop(error.print());
+            return ExitCode::SUCCESS;
+        }
+        let text = error.render().to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut message = lines.next().unwrap_or("wrong usage").trim_start_matches("error: ").to_owned();
+        if message.ends_with(':') {
+            let named: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("Usage:")).collect();
+            message = format!("{message} {}", named.join(", "));
+        }
+        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| format!("{tip}; ")).unwrap_or_default();
+        let name = command.get_name();
+        Failure::new(Exit::Usage, message, format!("{tip}see `{name} --help` or `man {name}`")).print(name);
+        Exit::Usage.into()
+    })
+}
+
+/// `--completions SHELL` as the only arguments: what packages call to make completion files.
+fn completion_asked_for() -> Option<clap_complete::Shell> {
+    let mut words = std::env::args().skip(1);
+    match (words.next().as_deref(), words.next(), words.next()) {
+        (Some("--completions"), Some(shell), None) => shell.parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,91 @@
+//! What happens when a signal asks a tool to stop?
+//!
+//! SIGTERM, SIGINT and SIGHUP end the tool within five seconds with exit 75: the clean-ups that are registered then (an
+//! upload to abort, a temporary file to unlink, a child to kill) run once, newest first, on a thread of their own.
+//! SIGKILL runs none of them, which is why nothing may depend on them but tidiness.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::iterator::Signals;
+
+use crate::{Exit, Failure, progress};
+
+type Cleanup = Box<dyn FnOnce() + Send>;
+
+static CLEANUPS: Mutex<Vec<(Arc<()>, Cleanup)>> = Mutex::new(Vec::new());
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// How long clean-ups may take before the process ends without them.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Keeps a clean-up registered; dropping it takes the clean-up back, unrun.
+#[must_use = "dropping this takes the clean-up back"]
+pub struct OnStop(Arc<()>);
+
+/// Registers `cleanup` to be run if a signal asks this process to stop while the returned value lives.
+pub fn on_stop(cleanup: impl FnOnce() + Send + 'static) -> OnStop {
+    let key = Arc::new(());
+    cleanups().push((Arc::clone(&key), Box::new(cleanup)));
+    OnStop(key)
+}
+
+impl Drop for OnStop {
+    fn drop(&mut self) {
+        cleanups().retain(|(key, _)| !Arc::ptr_eq(key, &self.0));
+    }
+}
+
+/// Whether a signal has asked this process to stop.
+pub fn stopping() -> bool {
+    STOPPING.load(Ordering::SeqCst)
+}
+
+/// Starts the thread that waits for signals.
+pub(crate) fn watch(tool: &str) -> io::Result<()> {
+    let tool = tool.to_owned();
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGUSR1 {
+                progress::report();
+                continue;
+            }
+            // Caught so that the write at the file size limit fails (EFBIG) and is reported, instead of killing us.
+            if signal == SIGXFSZ {
+                continue;
+            }
+            STOPPING.store(true, Ordering::SeqCst);
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+            let (done, wait) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                loop {
+                    let Some((_, cleanup)) = cleanups().pop() else { break };
+                    cleanup();
+                }
+                // The waiting side may have lost patience and be gone.
+                done.send(()).unwrap_or_default();
+            });
+            let clean = wait.recv_timeout(PATIENCE).is_ok();
+            let state = if clean { "nothing was published" } else { "cleaning up took too long; nothing was published" };
+            Failure::new(Exit::Busy, format!("stopped by {name}"), format!("run it again; {state}")).print(&tool);
+            #[expect(clippy::disallowed_methods, reason = "the clean-ups have run")]
+            std::process::exit(Exit::Busy.code().into());
+        }
+    })?;
+    Ok(())
+}
+
+/// Blocks for good if a stop is under way: its thread ends the process.
+pub(crate) fn let_finish() {
+    while stopping() {
+        std::thread::park();
+    }
+}
+
+fn cleanups() -> MutexGuard<'static, Vec<(Arc<()>, Cleanup)>> {
+    CLEANUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}

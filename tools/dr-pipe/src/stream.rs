@@ -1,0 +1,104 @@
+//! Standard input and output as byte streams: never on a terminal, always to the end.
+
+use std::io::{self, IsTerminal, Read, Write};
+
+use crate::{Exit, Failure};
+
+/// Chunk size of byte pumps: large enough that system calls do not show, small enough to stay in cache.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Standard input as a stream of bytes.
+///
+/// # Errors
+/// 64 where it is a terminal: nobody types a backup.
+pub fn input() -> Result<io::StdinLock<'static>, Failure> {
+    if io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, "standard input is a terminal", "pipe a stream into it, or redirect a file with <"));
+    }
+    Ok(io::stdin().lock())
+}
+
+/// Standard output as a stream of bytes, unbuffered: callers write large chunks.
+///
+/// # Errors
+/// 64 where it is a terminal: bytes would ruin it. 74 where it is closed.
+pub fn output() -> Result<std::fs::File, Failure> {
+    if io::stdout().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "standard output is a terminal",
+            "pipe it into the next tool, or redirect it with >",
+        ));
+    }
+    // Closed on exec: a command we start must not keep the next tool from seeing the end.
+    let copy = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3).map_err(|error| Failure::io("standard output", &error.into()))?;
+    if stands_for_closed(&copy) {
+        return Err(Failure::new(
+            Exit::Io,
+            "standard output is closed",
+            "give it a pipe or a file; >/dev/null where the bytes are not wanted",
+        ));
+    }
+    Ok(std::fs::File::from(copy))
+}
+
+/// Whether `fd` is what the Rust runtime puts in the place of a standard stream that was closed when the process started:
+/// /dev/null, opened for reading and writing. A shell's `>/dev/null` opens it for writing only.
+fn stands_for_closed(fd: &impl std::os::fd::AsFd) -> bool {
+    let null = rustix::fs::stat("/dev/null").map(|null| null.st_rdev);
+    let same = rustix::fs::fstat(fd).is_ok_and(|stat| Ok(stat.st_rdev) == null);
+    let mode = rustix::fs::fcntl_getfl(fd).map(|flags| flags & rustix::fs::OFlags::RWMODE);
+    same && mode == Ok(rustix::fs::OFlags::RDWR)
+}
+
+/// Makes durable what was written to `output`; pipes and devices have nothing to sync.
+///
+/// # Errors
+/// 74 if it cannot be made durable: then it does not count as written.
+pub fn settle(output: &std::fs::File) -> Result<(), Failure> {
+    sync(output).map_err(|error| Failure::io("syncing standard output", &error))
+}
+
+pub(crate) fn sync(file: &std::fs::File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        done => done,
+    }
+}
+
+/// Fills `buf` as far as the input goes: short only at the end of input.
+///
+/// # Errors
+/// Whatever `input` does, except interruptions, which are passed over.
+pub fn fill(input: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+    let mut n = 0;
+    while n < buf.len() {
+        match input.read(&mut buf[n..]) {
+            Ok(0) => break,
+            Ok(more) => n += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(n)
+}
+
+/// Copies `input` to `output` to the end; gives the number of bytes. `done` is told of each chunk.
+///
+/// # Errors
+/// 74 naming the side that failed.
+pub fn pump(input: &mut impl Read, output: &mut impl Write, mut done: impl FnMut(&[u8])) -> Result<u64, Failure> {
+    let mut buf = vec![0; CHUNK_BYTES];
+    let mut total = 0;
+    loop {
+        let n = match input.read(&mut buf) {
+            Ok(0) => return Ok(total),
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Failure::io("reading standard input", &error)),
+        };
+        output.write_all(&buf[..n]).map_err(|error| Failure::io("writing standard output", &error))?;
+        done(&buf[..n]);
+        total += n as u64;
+    }
+}

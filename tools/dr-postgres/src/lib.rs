@@ -1,0 +1,25 @@
+//! Speaking to PostgreSQL as libpq does: connections, COPY, snapshots, plans, fingerprints.
+
+pub mod about;
+pub mod clients;
+pub mod conninfo;
+mod error;
+pub mod fingerprint;
+pub mod pattern;
+pub mod quote;
+pub mod wire;
+
+pub use conninfo::{Address, ConnInfo, ConnectArgs, Environment};
+pub use error::{Error, ServerError};
+pub use wire::Session;
+
+pub mod large_objects;
+mod oversize;
+pub mod reading;
+pub mod relations;
+pub mod rows;
+pub mod scope;
+pub mod sequences;
+pub mod server;
+pub mod settings;
+pub mod snapshot;

@@ -1,0 +1,123 @@
+//! The fingerprint of rows that have no text form: a bytea beyond 512 MiB, a text that doubles when escaped.
+//!
+//! Such rows are stored in binary; their digest must still be that of the line COPY would have written, were it not for
+//! the server's limit of 1 GB. So the server is asked for the text form column by column, bytea columns as bytes, and the
+//! line is put together here, in bounded memory.
+
+use dr_pipe::{Exit, Failure};
+use sha2::Digest;
+
+use crate::fingerprint::RowSum;
+use crate::quote;
+use crate::relations::Relation;
+use crate::rows::{Interruption, read_exact};
+use crate::wire::{CopyOut, Session};
+
+/// The select list that [`sum`] reads: bytea columns as they are, all else by its output function, as COPY would.
+/// A NULL is told by `num_nulls`, as `IS NULL` also holds for a row of NULLs.
+///
+/// # Errors
+/// As the server says.
+pub(crate) fn select_list(session: &mut Session, relation: &Relation) -> Result<Select, Failure> {
+    let rows = session.query(&format!(
+        "WITH RECURSIVE base(name, typ) AS (SELECT attname, atttypid FROM pg_catalog.pg_attribute WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped \
+         UNION ALL SELECT b.name, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typ AND t.typtype = 'd') \
+         SELECT name FROM base WHERE typ = 'pg_catalog.bytea'::regtype",
+        relation.oid
+    ))?;
+    let bytea: Vec<String> = rows.iter().filter_map(|row| row.get(0).map(str::to_owned)).collect();
+    let is_bytea: Vec<bool> = relation.columns.iter().map(|column| bytea.contains(column)).collect();
+    let terms = relation.columns.iter().zip(&is_bytea).map(|(column, bytea)| {
+        let name = quote::identifier(column);
+        if *bytea { name } else { format!("CASE WHEN pg_catalog.num_nulls({name}) = 0 THEN pg_catalog.format('%s', {name}) END") }
+    });
+    Ok(Select { list: terms.collect::<Vec<_>>().join(", "), is_bytea })
+}
+
+/// What to select, and which of it is bytea.
+pub(crate) struct Select {
+    pub list: String,
+    is_bytea: Vec<bool>,
+}
+
+/// Adds the digests of all rows of a binary COPY of [`select_list`] to `sum`.
+pub(crate) fn sum(copy: &mut CopyOut<'_>, select: &Select, sum: &mut RowSum) -> Result<(), Interruption> {
+    let mut header = true;
+    let mut buf = vec![0; dr_pipe::stream::CHUNK_BYTES];
+    while let Some(mut bytes) = copy.next_message()? {
+        if std::mem::take(&mut header) {
+            read_exact(copy, &mut [0; 19])?;
+            bytes -= 19;
+        }
+        if bytes == 0 {
+            continue;
+        }
+        let mut count = [0; 2];
+        read_exact(copy, &mut count)?;
+        if i16::from_be_bytes(count) == -1 {
+            continue;
+        }
+        if usize::from(u16::from_be_bytes(count)) != select.is_bytea.len() {
+            return Err(Failure::new(Exit::Protocol, "a row has another number of columns than its table", "please report this").into());
+        }
+        sum.add_digest(line_digest(copy, select, &mut buf)?);
+    }
+    Ok(())
+}
+
+fn line_digest(copy: &mut CopyOut<'_>, select: &Select, buf: &mut [u8]) -> Result<[u8; 32], Interruption> {
+    let mut hash = sha2::Sha256::new();
+    for (column, is_bytea) in select.is_bytea.iter().enumerate() {
+        if column > 0 {
+            hash.update(b"\t");
+        }
+        let mut length = [0; 4];
+        read_exact(copy, &mut length)?;
+        let Ok(mut left) = usize::try_from(i32::from_be_bytes(length)) else {
+            hash.update(b"\\N");
+            continue;
+        };
+        if *is_bytea {
+            hash.update(b"\\\\x");
+        }
+        while left > 0 {
+            let want = left.min(buf.len());
+            read_exact(copy, &mut buf[..want])?;
+            hash.update(if *is_bytea { hex::encode(&buf[..want]).into_bytes() } else { escaped(&buf[..want]) });
+            left -= want;
+        }
+    }
+    Ok(hash.finalize().into())
+}
+
+/// Text as COPY escapes it (PostgreSQL manual, COPY, Text Format).
+fn escaped(text: &[u8]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(text.len() + text.len() / 8);
+    for &byte in text {
+        let letter = match byte {
+            b'\\' => b'\\',
+            0x08 => b'b',
+            0x0c => b'f',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0x0b => b'v',
+            _ => {
+                line.push(byte);
+                continue;
+            }
+        };
+        line.extend([b'\\', letter]);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped_as_copy_does() {
+        assert_eq!(escaped(b"a\tb\\c\nd\x08\x0b\x0c\r\xff"), b"a\\tb\\\\c\\nd\\b\\v\\f\\r\xff");
+    }
+}

@@ -1,0 +1,70 @@
+//! The settings of a session that reads or writes backups: nothing of a role's or database's own may bend the data.
+
+use dr_pipe::{Exit, Failure};
+
+use crate::wire::Session;
+
+/// The same on every side: values come out and go in as text that means the same everywhere.
+const SAME_TEXT: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET timezone = 'UTC'; \
+     SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET xmloption = 'content'; SET default_transaction_read_only = off; \
+     SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off";
+
+/// Rows come in the order of their ctid, every time: reading can go on behind a row that has no text form.
+const IN_ORDER: &str = "SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0; SET enable_indexscan = off; \
+     SET enable_indexonlyscan = off; SET enable_bitmapscan = off";
+
+/// Prepares a session for reading a database as it is (settings after pg_dump's setup_connection).
+///
+/// With `foreign`, foreign tables may be read too.
+///
+/// # Errors
+/// 78 where a pooler is in between; else as the server says.
+pub fn for_reading(session: &mut Session, foreign: bool) -> Result<(), Failure> {
+    refuse_pooler(session)?;
+    session.execute(SAME_TEXT)?;
+    session.execute(IN_ORDER)?;
+    newer(session, if foreign { "view" } else { "view, foreign-table" })?;
+    Ok(())
+}
+
+/// Prepares a session for loading rows as they were dumped.
+///
+/// # Errors
+/// As [`for_reading`].
+pub fn for_restoring(session: &mut Session) -> Result<(), Failure> {
+    refuse_pooler(session)?;
+    session.execute(SAME_TEXT)?;
+    session.execute("SET synchronous_commit = off; SET check_function_bodies = off; SET client_min_messages = warning")?;
+    newer(session, "view, foreign-table")?;
+    Ok(())
+}
+
+/// What not every supported release has, and what comes last: names are found in pg_catalog only (CVE-2018-1058), views
+/// and foreign tables are not expanded in place of tables (CVE-2024-7348), bytes go through without conversion.
+fn newer(session: &mut Session, restricted: &str) -> Result<(), Failure> {
+    for (name, value) in [("transaction_timeout", "0"), ("idle_session_timeout", "0"), ("restrict_nonsystem_relation_kind", restricted)] {
+        session.execute(&format!(
+            "SELECT pg_catalog.set_config(name, '{value}', false) FROM pg_catalog.pg_settings WHERE name = '{name}'"
+        ))?;
+    }
+    session.execute(
+        "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false), \
+         pg_catalog.set_config('search_path', '', false)",
+    )?;
+    Ok(())
+}
+
+/// Snapshots and settings need one server session from end to end, which a transaction pooler does not give.
+fn refuse_pooler(session: &mut Session) -> Result<(), Failure> {
+    // PgBouncer reports no in_hot_standby or integer_datetimes of its own, but its process ids belong to no backend.
+    let pid = session.backend_pid().to_string();
+    let rows = session.query("SELECT pg_catalog.pg_backend_pid()")?;
+    if rows.iter().any(|row| row.get(0) == Some(pid.as_str())) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Config,
+        "there is a connection pooler between us and the server",
+        "connect to the server itself: its own port, not that of PgBouncer or the like",
+    ))
+}
