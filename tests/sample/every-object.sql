@@ -55,7 +55,8 @@ BEGIN
 EXCEPTION WHEN feature_not_supported THEN NULL; -- a server built without ICU
 END $$;
 CREATE CONVERSION things.conv FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
-CREATE TRUSTED LANGUAGE things_lang HANDLER plpgsql_call_handler INLINE plpgsql_inline_handler VALIDATOR plpgsql_validator;
+CREATE FUNCTION things.lang_handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE TRUSTED LANGUAGE things_lang HANDLER things.lang_handler;
 CREATE ACCESS METHOD things_heap TYPE TABLE HANDLER heap_tableam_handler;
 CREATE TEXT SEARCH DICTIONARY things.dict (TEMPLATE = simple, STOPWORDS = english);
 CREATE TEXT SEARCH PARSER things.parser (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype);

@@ -1,4 +1,5 @@
 //! Real servers for tests.
 
 pub mod postgres;
+pub mod proxy;
 pub mod s3;

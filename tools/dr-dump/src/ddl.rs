@@ -7,11 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dr_archive::Writer;
+use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
-use tempfile::TempDir;
-
 use crate::args::Args;
 use crate::dump::TOOL;
 
@@ -31,7 +30,7 @@ impl Ddl<'_> {
     /// # Errors
     /// As the children fail; 70 if pg_dump chose other tables than we did.
     pub fn write<W: Write + Send>(&self, archive: &Writer<W>) -> Result<(), Failure> {
-        let scratch = tempfile::tempdir().map_err(|error| Failure::io("temporary directory", &error))?;
+        let scratch = Scratch::new()?;
         let schema = scratch.path().join("schema.dump");
         self.run(self.pg_dump(&schema))?;
         self.same_tables(&schema)?;
@@ -62,10 +61,10 @@ impl Ddl<'_> {
     }
 
     /// Roles and tablespaces; without passwords where the role may not read them.
-    fn globals(&self, scratch: &TempDir, file: &Path) -> Result<(), Failure> {
+    fn globals(&self, scratch: &Scratch, file: &Path) -> Result<(), Failure> {
         let command = |passwords: bool| {
             let mut command = Command::new(&self.clients.pg_dumpall.path);
-            command.args(["--globals-only", "--no-password"]).arg("--file").arg(file).current_dir(scratch);
+            command.args(["--globals-only", "--no-password"]).arg("--file").arg(file).current_dir(scratch.path());
             command.arg(format!("--database={}", self.conn.database()));
             if !passwords {
                 command.arg("--no-role-passwords");

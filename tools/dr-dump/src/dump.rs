@@ -71,6 +71,8 @@ fn write(
     let options = Options { level: args.level, window: workers + 2, ..Options::new(about.taken_at.timestamp().unsigned_abs()) };
     let archive = Writer::new(TallyWriter::new(output), options);
     members::head(&archive, about, &mut snapshot.session, objects)?;
+    // What the dump is stands before what is in it.
+    archive.flush_small()?;
     let no_data = members::without_data(&snapshot.relations);
     let ddl = Ddl { conn, clients, args, snapshot_id: snapshot.id.clone(), relations: relation_oids(&snapshot.relations) };
     let reading = std::thread::scope(|scope| {

@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod args;
+mod behind;
 mod chain;
 mod digest;
 mod exit;
@@ -13,12 +14,14 @@ pub mod progress;
 mod receipts;
 pub mod record;
 mod run;
+pub mod scratch;
 pub mod secret;
 pub mod state;
 pub mod stop;
 pub mod stream;
 
 pub use ahead::ReadAhead;
+pub use behind::WriteBehind;
 pub use digest::{Sha256, Tally, TallyReader, TallyWriter};
 pub use exit::Exit;
 pub use failure::{Failure, Outcome, warn};

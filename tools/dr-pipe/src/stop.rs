@@ -23,6 +23,7 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Keeps a clean-up registered; dropping it takes the clean-up back, unrun.
+#[derive(Debug)]
 #[must_use = "dropping this takes the clean-up back"]
 pub struct OnStop(Arc<()>);
 

@@ -145,7 +145,7 @@ pub fn find(session: &mut Session, scope: &ScopeArgs, locked: bool) -> Result<Ve
     Ok(relations)
 }
 
-/// Tables and sequences that lack the right to be read, each as `what: schema.name`; and tables whose rows a policy filters.
+/// The rights that are missing to read all of them, each as `SELECT on schema.name`; row security that filters among them.
 ///
 /// # Errors
 /// As the server says.
@@ -153,22 +153,31 @@ pub fn unreadable(session: &mut Session, relations: &[Relation]) -> Result<Vec<S
     let read = |relation: &&Relation| relation.has_rows() || relation.kind == RelationKind::Sequence;
     let oids = relations.iter().filter(read).map(|relation| relation.oid.to_string()).collect::<Vec<_>>().join(",");
     let rows = session.query(&RIGHTS.replace("$oids", &oids))?;
-    Ok(rows.iter().map(|row| format!("{} on {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())).collect())
+    Ok(rows.iter().filter_map(|row| row.get(0).map(str::to_owned)).collect())
 }
 
-/// OIDs of the relations meant, and whether a pattern leaves their data out. Patterns without a schema go by the search
-/// path of the role, as in pg_dump; every operator is qualified, so that nothing on that path can stand in for it.
+/// OIDs of the relations meant, and whether a pattern leaves their data out; the sequences that a table's columns own come
+/// with it, as in pg_dump. Patterns without a schema go by the search path of the role, as there too; every operator is
+/// qualified, so that nothing on that path can stand in for it.
 fn members(session: &mut Session, condition: &str, excluded: &str) -> Result<HashMap<u32, bool>, Failure> {
     session.execute("RESET search_path")?;
-    let rows = session.query(&format!(
-        "SELECT c.oid, {excluded} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-         WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{{r,p,f,S}}'::pg_catalog.\"char\"[]) AND c.relpersistence OPERATOR(pg_catalog.<>) 't' \
-         AND (n.nspname::text OPERATOR(pg_catalog.!~) '^(pg_|information_schema$)' OR EXISTS (SELECT FROM pg_catalog.pg_extension e \
-         WHERE c.oid OPERATOR(pg_catalog.=) ANY (e.extconfig))) AND {condition}"
-    ));
+    let rows = session.query(&MEMBERS.replace("$excluded", excluded).replace("$condition", condition));
     session.execute("SELECT pg_catalog.set_config('search_path', '', false)")?;
     Ok(rows?.iter().filter_map(|row| Some((row.get(0)?.parse().ok()?, row.get(1) == Some("t")))).collect())
 }
+
+const MEMBERS: &str = "
+WITH chosen AS (
+  SELECT c.oid, $excluded AS excluded FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+  WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f,S}'::pg_catalog.\"char\"[]) AND c.relpersistence OPERATOR(pg_catalog.<>) 't'
+  AND (n.nspname::pg_catalog.text OPERATOR(pg_catalog.!~) '^(pg_|information_schema$)'
+    OR EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE c.oid OPERATOR(pg_catalog.=) ANY (e.extconfig)))
+  AND $condition)
+SELECT oid, pg_catalog.bool_or(excluded) FROM (SELECT oid, excluded FROM chosen UNION ALL
+  SELECT s.oid, false FROM chosen JOIN pg_catalog.pg_depend d ON d.refobjid OPERATOR(pg_catalog.=) chosen.oid
+  JOIN pg_catalog.pg_class s ON s.oid OPERATOR(pg_catalog.=) d.objid AND s.relkind OPERATOR(pg_catalog.=) 'S'
+  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid OPERATOR(pg_catalog.=) d.classid
+  AND d.deptype OPERATOR(pg_catalog.=) ANY ('{a,i}'::pg_catalog.\"char\"[])) AS meant GROUP BY oid";
 
 const SIZES: &str = "CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 END, \
                      CASE WHEN c.relkind = 'r' THEN pg_table_size(c.oid) END";
@@ -197,12 +206,14 @@ WHERE c.oid = ANY ('{$oids}'::oid[])
 ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
 
 const RIGHTS: &str = "
-SELECT CASE WHEN NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') THEN 'USAGE on the schema of' WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'SELECT'
-  ELSE 'BYPASSRLS (a row security policy filters its rows)' END, pg_catalog.format('%I.%I', n.nspname, c.relname)
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = ANY ('{$oids}'::oid[]) AND (NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') OR NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-  OR pg_catalog.row_security_active(c.oid))
-ORDER BY 2";
+SELECT DISTINCT CASE WHEN NOT u.usage THEN pg_catalog.format('USAGE on schema %I', n.nspname)
+  WHEN NOT u.readable THEN pg_catalog.format('SELECT on %I.%I', n.nspname, c.relname)
+  ELSE pg_catalog.format('BYPASSRLS for %I.%I (a policy filters its rows)', n.nspname, c.relname) END
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
+LATERAL (SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+  pg_catalog.row_security_active(c.oid)) AS u(usage, readable, filtered)
+WHERE c.oid = ANY ('{$oids}'::oid[]) AND (NOT u.usage OR NOT u.readable OR u.filtered)
+ORDER BY 1";
 
 fn add_columns(session: &mut Session, relations: &mut [Relation]) -> Result<(), Failure> {
     let with_columns = |relation: &&mut Relation| relation.kind != RelationKind::Sequence;

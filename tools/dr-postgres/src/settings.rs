@@ -47,10 +47,10 @@ fn newer(session: &mut Session, restricted: &str) -> Result<(), Failure> {
             "SELECT pg_catalog.set_config(name, '{value}', false) FROM pg_catalog.pg_settings WHERE name = '{name}'"
         ))?;
     }
-    session.execute(
-        "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false), \
-         pg_catalog.set_config('search_path', '', false)",
-    )?;
+    // Names are read as UTF-8, rows as the bytes they are: SQL_ASCII may hold anything.
+    session.execute("SET client_encoding = 'UTF8'; SELECT pg_catalog.set_config('search_path', '', false)")?;
+    let encoding = session.parameter("server_encoding").unwrap_or("UTF8").to_owned();
+    session.encode_copies_as(&encoding);
     Ok(())
 }
 

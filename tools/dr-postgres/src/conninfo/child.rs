@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 
-use tempfile::TempDir;
+use dr_pipe::scratch::Scratch;
 
 use super::keywords::KEYWORDS;
 use super::{Address, ConnInfo, Host, RootCert, default_socket_dirs, passfile};
@@ -20,7 +20,7 @@ const BY_SERVICE: [&str; 5] = ["keepalives", "keepalives_idle", "keepalives_inte
 /// Keeps the child's password and service files; dropping it removes them, so it must outlive the child.
 #[derive(Debug)]
 #[must_use = "dropping this removes the password file that the child needs"]
-pub struct ChildGuard(#[expect(dead_code, reason = "only its drop counts")] TempDir);
+pub struct ChildGuard(#[expect(dead_code, reason = "only its drop counts")] Scratch);
 
 impl ConnInfo {
     /// Makes a libpq program use this connection: everything through its environment, the password through a file of mode 0600
@@ -73,8 +73,7 @@ impl ConnInfo {
 
     fn write_files(&self, command: &mut Command) -> Result<ChildGuard, Error> {
         let failed = |error: std::io::Error| Error::config(format!("writing a temporary password file: {error}"));
-        // tempfile makes it with mode 0700.
-        let directory = tempfile::Builder::new().prefix("dr-child-").tempdir().map_err(failed)?;
+        let directory = Scratch::new().map_err(|failure| Error::config(failure.message))?;
         let write = |name: &str, text: String| {
             let path = directory.path().join(name);
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;

@@ -7,8 +7,8 @@ use postgres_protocol::authentication::sasl::{self, SCRAM_SHA_256, SCRAM_SHA_256
 use postgres_protocol::message::backend::{AuthenticationSaslBody, Message};
 use postgres_protocol::message::frontend;
 
-use super::verify::end_point_hash;
 use super::messages::Wire;
+use super::verify::end_point_hash;
 use crate::conninfo::{ChannelBinding, Host};
 use crate::error::ServerError;
 use crate::{ConnInfo, Error};

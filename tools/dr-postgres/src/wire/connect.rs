@@ -10,9 +10,9 @@ use postgres_protocol::message::frontend;
 
 use super::auth::authenticate;
 use super::dial::{Endpoint, dial, endpoints, place};
+use super::messages::Wire;
 use super::session::{Backend, Session, TransactionStatus};
 use super::tls;
-use super::messages::Wire;
 use crate::conninfo::{Host, SslMode, SslNegotiation, Target};
 use crate::error::ServerError;
 use crate::{ConnInfo, Error};

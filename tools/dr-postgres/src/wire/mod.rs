@@ -16,7 +16,6 @@ mod session;
 mod tls;
 mod verify;
 
-
 pub use cancel::Canceller;
 pub use copy_in::CopyIn;
 pub use copy_out::{CopyOut, WHOLE_BODY_MAX};

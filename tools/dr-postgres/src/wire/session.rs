@@ -10,8 +10,8 @@ use postgres_protocol::message::frontend;
 use super::cancel::Canceller;
 use super::copy_in::CopyIn;
 use super::copy_out::CopyOut;
-use super::rows::Rows;
 use super::messages::Wire;
+use super::rows::Rows;
 use crate::error::ServerError;
 use crate::{ConnInfo, Error};
 

@@ -1,0 +1,60 @@
+# Words that the tests of pipelines are written in.
+
+bats_require_minimum_version 1.5.0
+
+# A place of its own for each test, and the settings that a cluster's file would have.
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    export DR_STATE=$PWD/state DR_CLUSTER=main DR_TO=$PWD/store DR_FROM=$PWD/store
+    export DR_RECIPIENTS=$KEYS/recipients DR_SIGNING_KEY=$KEYS/signs.key DR_PUBLIC_KEY=$KEYS/signs.pub DR_IDENTITY=$KEYS/identity
+    export DR_RECEIPT=$PWD/receipts.jsonl
+    dr-push --init
+}
+
+# The pipe as people write it: no pipefail, no set -e, nothing looked at.
+pipe() {
+    echo 'dr-dump shop | dr-encrypt | dr-push; dr-seal < "$DR_RECEIPT"'
+}
+
+# A backup, made by bash.
+back_up() {
+    rm -f "$DR_RECEIPT"
+    bash -c "$(pipe)" >/dev/null
+}
+
+# Runs a script in a shell, which may be several words; the exit code of a script that fails is no failure of the test.
+in_shell() {
+    rm -f "$DR_RECEIPT"
+    # shellcheck disable=SC2086 # the words of a shell
+    $1 -c "$2" || true
+}
+
+# How many backups there are; fails where the store cannot be read.
+backups() {
+    dr-list --json >list && wc -l <list
+}
+
+# Whether the newest backup comes back whole, into a database that is removed again.
+restores() {
+    dr-restore latest --into back --prove "$@" >/dev/null
+    dropdb back
+}
+
+# Runs what follows, where the kernel kills it at the Nth call of some kind:  killed_at KIND N COMMAND…
+killed_at() {
+    strace -f -qq -o /dev/null -e trace="$1" -e inject="$1:signal=KILL:when=$2" "${@:3}"
+}
+export -f killed_at
+
+# The one object of a store whose name ends so.
+object() {
+    find "${2:-store}" -type f -name "*$1"
+}
+
+# Replaces one byte in the middle of a file by another.
+damage() {
+    local middle=$(($(stat -c %s "$1") / 2)) byte
+    byte=$(od -An -tu1 -j "$middle" -N 1 "$1")
+    # shellcheck disable=SC2059 # the format is the byte
+    printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$middle" conv=notrunc status=none
+}

@@ -1,0 +1,101 @@
+#!/usr/bin/env bats
+# Stores: a directory and an S3 server at once; and what stock tools make of what lies there.
+
+load pipelines
+
+# Starts s3s-fs on a free port; sets AWS_ENDPOINT_URL. The bucket is a directory of the server's.
+start_s3() {
+    mkdir -p s3/acme-dr
+    local port
+    for port in $(shuf -i 20000-30000 -n 20); do
+        s3s-fs --host 127.0.0.1 --port "$port" --access-key test --secret-key testtest s3 >>s3.log 2>&1 3>&- &
+        S3_PID=$!
+        # Until it listens, or has ended because somebody else does.
+        while kill -0 "$S3_PID" 2>/dev/null; do
+            if (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+                export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=testtest AWS_REGION=us-east-1
+                export AWS_EC2_METADATA_DISABLED=true AWS_ENDPOINT_URL=http://127.0.0.1:$port
+                return
+            fi
+        done
+    done
+    return 1
+}
+
+teardown() {
+    [ -z "${S3_PID:-}" ] || kill "$S3_PID"
+    "$PROJECT/scripts/scratch-postgres" stop "$SCRATCH/fresh"
+}
+
+@test "one pipe fills a directory and a bucket, and either brings the database back" {
+    start_s3
+    export DR_TO=$PWD/store,s3://acme-dr/pg
+    back_up
+    restores
+    DR_FROM=s3://acme-dr/pg restores
+    cmp "$(object .age)" "$(object .age s3)"
+}
+
+@test "f25 a server that is gone is 69, names the store, and publishes nothing" {
+    start_s3
+    kill "$S3_PID"
+    wait "$S3_PID" || true
+    unset S3_PID
+    export DR_TO=$PWD/store,s3://acme-dr/pg
+    dr-dump shop | dr-encrypt >bytes
+    run -69 --separate-stderr dr-push <bytes
+    [[ $stderr == *s3://acme-dr/pg* ]]
+    run -66 dr-seal <"$DR_RECEIPT"
+    [ "$(backups)" = 0 ]
+}
+
+@test "sha256sum and minisign accept what lies in the store" {
+    back_up
+    manifest=$(object .json store/main)
+    minisign -Vm "$manifest" -p "$KEYS/signs.pub"
+    cd "$(dirname "$manifest")"
+    jq -r '"\(.sha256)  \(.object)"' "$(basename "$manifest")" | sha256sum -c
+}
+
+# Follows the RECOVERY.txt of a folder like main/, for its one backup, on a server that has only just been made, where there are no
+# programs of ours; holds what comes out against `shop`.
+recover() {
+    local object at=$SCRATCH/fresh
+    object=$(object .age "$1")
+    sed -n '/^--8<-- restore-dump.sh$/,/^-->8--$/p' "$1/RECOVERY.txt" | sed '1d;$d' >restore-dump.sh
+    "$PROJECT/scripts/scratch-postgres" start "$at"
+    env -i PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin PGHOST="$at" PGUSER=postgres \
+        OBJECT="$object" KEY="$KEYS/identity" PUBLIC_KEY="$KEYS/signs.pub" NEWDB=back WORK="$PWD/work" sh restore-dump.sh
+    dr-fingerprint shop >before.jsonl
+    PGHOST=$at run dr-fingerprint back --against before.jsonl
+    pg_dump --schema-only shop | grep -v '^.\(un\)\?restrict' >before.sql
+    PGHOST=$at pg_dump --schema-only back | grep -v '^.\(un\)\?restrict' >after.sql
+    [ "$status" = 0 ]
+    diff before.sql after.sql
+}
+
+@test "RECOVERY.txt brings the database back from a directory with age, zstd, tar and psql alone" {
+    back_up
+    recover store/main
+}
+
+@test "RECOVERY.txt brings the database back from a bucket, with any S3 client" {
+    start_s3
+    DR_TO=s3://acme-dr/pg back_up
+    "$HOME/.cache/dr/venv/bin/python" - <<'END'
+import boto3, os
+bucket = boto3.resource("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).Bucket("acme-dr")
+for found in bucket.objects.filter(Prefix="pg/main/"):
+    os.makedirs(os.path.dirname("fetched/" + found.key), exist_ok=True)
+    bucket.download_file(found.key, "fetched/" + found.key)
+END
+    recover fetched/pg/main
+}
+
+@test "RECOVERY.txt stops at a signature that is wrong" {
+    back_up
+    minisign -S -W -s "$KEYS/forges.key" -m "$(object .json store/main)" -x "$(object .minisig)"
+    run recover store/main
+    [ "$status" != 0 ]
+    [ ! -e work ]
+}

@@ -1,0 +1,164 @@
+//! A proxy before a real server that loses replies, answers in its place, or breaks connections, request by request.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What happens to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The server gets it, and its reply is lost.
+    LoseReply,
+    /// The server does not get it; this is answered: status, headers with their line ends, body.
+    Answer(&'static str, &'static str, &'static str),
+    /// The server gets it, and of its reply only the first bytes arrive.
+    CutReply(usize),
+    /// The server gets it, and its reply has this body instead, under status 200.
+    Body(&'static str),
+    /// The server gets it with the first byte of its body changed.
+    FlipByte,
+}
+
+/// A proxy on a loopback port of its own, until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    plan: Arc<Plan>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    upstream: SocketAddr,
+    /// Each with the words that the request's first line must hold; used up in order.
+    faults: Mutex<Vec<(String, Fault)>>,
+    /// The first lines of all requests.
+    seen: Mutex<Vec<String>>,
+    ended: AtomicBool,
+}
+
+impl Proxy {
+    /// Starts a proxy before `upstream`. Each fault meets the first request, still unharmed, whose first line
+    /// (`PUT /bucket/key?query HTTP/1.1`) holds all of its words.
+    ///
+    /// # Panics
+    /// If no port can be had.
+    pub fn start(upstream: SocketAddr, faults: &[(&str, Fault)]) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let faults = faults.iter().map(|(text, fault)| ((*text).to_owned(), fault.clone())).collect();
+        let plan = Arc::new(Plan { upstream, faults: Mutex::new(faults), seen: Mutex::default(), ended: AtomicBool::new(false) });
+        let accepting = Arc::clone(&plan);
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                if accepting.ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                let plan = Arc::clone(&accepting);
+                // A connection that breaks is what this is for.
+                std::thread::spawn(move || drop(plan.serve(&connection)));
+            }
+        });
+        Proxy { address, plan }
+    }
+
+    /// Its URL, for `--endpoint-url`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The first lines of all requests so far.
+    pub fn seen(&self) -> Vec<String> {
+        self.plan.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The faults that have not happened yet.
+    pub fn unused(&self) -> Vec<(String, Fault)> {
+        self.plan.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.plan.ended.store(true, Ordering::SeqCst);
+        // Wakes the thread that accepts; if that fails, it has ended.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Plan {
+    /// Serves one request and closes the connection, which every client must take.
+    fn serve(&self, mut client: &TcpStream) -> io::Result<()> {
+        client.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let (head, mut body) = read_request(client)?;
+        let first = head.lines().next().unwrap_or_default().to_owned();
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(first.clone());
+        let fault = self.fault(&first);
+        if let Some(Fault::Answer(status, headers, body)) = fault {
+            let length = body.len();
+            return write!(client, "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+        }
+        if fault == Some(Fault::FlipByte) && !body.is_empty() {
+            body[0] ^= 1;
+        }
+        let reply = self.forward(&head, &body)?;
+        match fault {
+            Some(Fault::LoseReply) => {}
+            Some(Fault::CutReply(n)) => client.write_all(&reply[..n.min(reply.len())])?,
+            Some(Fault::Body(text)) => {
+                write!(
+                    client,
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+                    text.len()
+                )?;
+            }
+            _ => client.write_all(&reply)?,
+        }
+        client.shutdown(Shutdown::Both)
+    }
+
+    fn fault(&self, first: &str) -> Option<Fault> {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = faults.iter().position(|(words, _)| words.split(' ').all(|word| first.contains(word)))?;
+        Some(faults.remove(place).1)
+    }
+
+    fn forward(&self, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
+        let mut server = TcpStream::connect(self.upstream)?;
+        server.set_read_timeout(Some(Duration::from_secs(60)))?;
+        // Not among the headers that are signed.
+        let head = head.trim_end_matches("\r\n");
+        write!(server, "{head}\r\nconnection: close\r\n\r\n")?;
+        server.write_all(body)?;
+        let mut reply = Vec::new();
+        server.read_to_end(&mut reply)?;
+        Ok(reply)
+    }
+}
+
+/// The head of a request (without a `connection` header, and unfinished expectations met), and its body.
+fn read_request(mut client: &TcpStream) -> io::Result<(String, Vec<u8>)> {
+    let mut reader = BufReader::new(client);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (name, value) = line.split_once(':').unwrap_or((line.trim_end(), ""));
+        match name.to_ascii_lowercase().as_str() {
+            "" => break,
+            "connection" => continue,
+            "expect" => client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?,
+            "content-length" => length = value.trim().parse().map_err(io::Error::other)?,
+            _ => {}
+        }
+        if !name.eq_ignore_ascii_case("expect") {
+            head.push_str(&line);
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok((head, body))
+}

@@ -1,0 +1,90 @@
+//! What is in a dump.
+
+use crate::*;
+
+#[test]
+fn every_kind_of_object_comes_back_with_psql_alone() {
+    for major in majors() {
+        let server = Server::start_with(major, &[("wal_level", "logical")]);
+        server.psql("postgres", "CREATE DATABASE every");
+        load(&server, "every", "every-object.sql");
+        let dump = Dump::make(&server, &["every"]);
+        server.psql("postgres", "CREATE DATABASE again TEMPLATE template0");
+        let script = format!(
+            "set -e; cd '{}'; P='{} -X -q -v ON_ERROR_STOP=1 -d again'; $P -f pre-data.sql
+             for piece in data/*/*.copy; do dir=${{piece%/*}}; $P -c \"$(cat \"$dir/copy.sql\")\" < \"$piece\"; done
+             for sql in largeobjects/metadata/*.sql; do $P -f \"$sql\" >&2; done
+             {{ cat largeobjects/create.sql largeobjects/copy.sql largeobjects/*.copy; echo '\\.'; cat largeobjects/load.sql; }} | $P >&2
+             $P -f sequences.sql >&2; $P -f post-data.sql",
+            dump.directory.path().display(),
+            server.bin("psql").display()
+        );
+        let output = Command::new("bash").args(["-o", "pipefail", "-c", &script]).envs(server.env()).output().unwrap();
+        assert!(output.status.success(), "{major}: {}", text(&output));
+        assert_eq!(schema(&server, "again"), schema(&server, "every"), "{major}");
+        let again = Dump::make(&server, &["again"]);
+        assert_eq!(again.read("fingerprint.jsonl"), dump.read("fingerprint.jsonl"), "{major}");
+        assert_eq!(again.read("largeobjects/metadata/000001.sql"), dump.read("largeobjects/metadata/000001.sql"));
+    }
+}
+
+/// `pg_dump --schema-only`, without the key that newer releases draw anew for each dump.
+fn schema(server: &Server, database: &str) -> String {
+    let output = Command::new(server.bin("pg_dump")).args(["--schema-only", "-B", "-d", database]).envs(server.env()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_large_table_is_read_by_all_workers_and_cut_into_pieces() {
+    let server = Server::start(*majors().last().unwrap());
+    server.psql("postgres", "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 8) AS x FROM generate_series(1, 700000) AS n");
+    let one = Dump::make(&server, &["-j", "1", "postgres"]);
+    let four = Dump::make(&server, &["-j", "4", "postgres"]);
+    assert_eq!(one.read("fingerprint.jsonl"), four.read("fingerprint.jsonl"));
+    assert!(four.pieces("data/public.t").len() > 10);
+    assert!(four.receipt.contains("\"rows\":700000"), "{}", four.receipt);
+    assert!(four.read("toc.jsonl").contains("data/public.t/000001.copy"));
+}
+
+#[test]
+fn f61_a_bytea_beyond_half_a_gigabyte_goes_in_binary_in_bounded_memory() {
+    let server = Server::start_with(*majors().last().unwrap(), &[("autovacuum", "off")]);
+    server.psql(
+        "postgres",
+        "CREATE TABLE huge (id int, note text, b bytea); ALTER TABLE huge ALTER b SET STORAGE EXTERNAL;
+         INSERT INTO huge SELECT n, E'tab\\t and \\\\', 'small' FROM generate_series(1, 40) AS n;
+         DO $$ DECLARE x bytea := decode(repeat('00ff10', 45000000), 'hex'); BEGIN INSERT INTO huge VALUES (41, NULL, x || x || x || x); END $$;
+         INSERT INTO huge SELECT n, 'after', 'small' FROM generate_series(42, 60) AS n",
+    );
+    let directory = TempDir::new().unwrap();
+    let file = std::fs::File::create(directory.path().join("dump")).unwrap();
+    let mut child = dr_dump(&server).args(["-j", "2", "--no-globals", "postgres"]).stdout(file).spawn().unwrap();
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0").trim().trim_end_matches(" kB").to_owned();
+        peak = peak.max(line.parse::<u64>().unwrap_or(0));
+        std::thread::yield_now();
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(peak < 128 * 1024, "peak memory {peak} KiB");
+    let list = format!("zstd -qdc {}/dump | tar -tv", directory.path().display());
+    let output = Command::new("bash").args(["-o", "pipefail", "-c", &list]).output().unwrap();
+    let listing = String::from_utf8(output.stdout).unwrap();
+    assert!(listing.lines().any(|line| line.contains(" 540") && line.contains("data/public.huge/") && line.ends_with(".bin")), "{listing}");
+    assert!(listing.contains("data/public.huge/copy-binary.sql"), "{listing}");
+}
+
+#[test]
+fn the_receipt_is_the_last_word_and_says_what_was_written() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 10) AS n");
+    let dump = Dump::make(&server, &["postgres"]);
+    let lines: Vec<serde_json::Value> = dump.receipt.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[0]["type"], &lines[1]["type"]), (2, &"start".into(), &"receipt".into()));
+    let archive = std::fs::read(dump.path("dump.tar.zst")).unwrap();
+    assert_eq!(lines[1]["out"]["bytes"], archive.len());
+    assert_eq!(lines[1]["out"]["sha256"], dr_pipe::Sha256::of(&archive).to_string());
+    assert_eq!(lines[1]["produced"]["rows"], 10);
+}

@@ -1,0 +1,130 @@
+//! What goes wrong, and what is left behind.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use crate::moment::wait_for;
+use crate::*;
+
+fn with_rows(major: u32) -> Server {
+    let server = Server::start(major);
+    server.psql("postgres", "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 20) AS x FROM generate_series(1, 300000) AS n");
+    server
+}
+
+/// A dump that has begun to write, and waits for its reader.
+fn stalled(server: &Server, receipt: &Path) -> std::process::Child {
+    let mut child = dr_dump(server).args(["-j", "2", "postgres"]).env("DR_RECEIPT", receipt).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 1];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    child
+}
+
+fn receipts(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap().matches("\"type\":\"receipt\"").count()
+}
+
+#[test]
+fn f55_a_server_that_crashes_mid_dump_ends_it_without_a_receipt() {
+    let server = with_rows(majors()[0]);
+    let directory = TempDir::new().unwrap();
+    let receipt = directory.path().join("receipt");
+    let mut child = stalled(&server, &receipt);
+    server.stop(true);
+    let mut rest = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    assert_eq!(receipts(&receipt), 0);
+}
+
+#[test]
+fn f56_a_backend_that_is_terminated_mid_copy_ends_it_without_a_receipt() {
+    let server = with_rows(*majors().last().unwrap());
+    let directory = TempDir::new().unwrap();
+    let receipt = directory.path().join("receipt");
+    let mut child = stalled(&server, &receipt);
+    server.psql("postgres", "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'dr-dump' AND query ~ '^COPY'");
+    let started = Instant::now();
+    let mut rest = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    assert!(started.elapsed() < Duration::from_secs(60));
+    assert_eq!(receipts(&receipt), 0);
+}
+
+#[test]
+fn f03_a_reader_that_goes_away_ends_the_dump_and_its_sessions() {
+    let server = with_rows(majors()[0]);
+    for bytes in ["0", "1", "65536"] {
+        let script = format!("{} postgres | head -c {bytes} > /dev/null; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_dr-dump"));
+        let output = Command::new("bash").args(["-c", &script]).envs(server.env()).env("DR_PG_BINDIRS", server.bin_dir()).output().unwrap();
+        let said = text(&output);
+        assert_eq!((output.status.code(), said.lines().count(), said.contains("panicked")), (Some(74), 2, false), "{said}");
+        wait_for(&server, "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('dr-dump', 'pg_dump')", "0");
+    }
+}
+
+#[test]
+fn f11_standard_output_that_is_full_or_closed_is_an_error_of_two_lines() {
+    let server = with_rows(majors()[0]);
+    for redirection in [">/dev/full", ">&-"] {
+        let script = format!("{} postgres {redirection}", env!("CARGO_BIN_EXE_dr-dump"));
+        let output = Command::new("sh").args(["-c", &script]).envs(server.env()).env("DR_PG_BINDIRS", server.bin_dir()).output().unwrap();
+        assert_eq!((output.status.code(), text(&output).lines().count()), (Some(74), 2), "{}", text(&output));
+    }
+}
+
+#[test]
+fn f05_a_signal_ends_the_dump_at_once_and_leaves_nothing_behind() {
+    let server = with_rows(majors()[0]);
+    for signal in ["TERM", "INT", "HUP"] {
+        let directory = TempDir::new().unwrap();
+        let receipt = directory.path().join("receipt");
+        let mut command = dr_dump(&server);
+        command.args(["postgres"]).env("TMPDIR", directory.path()).env("DR_RECEIPT", &receipt).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let started = Instant::now();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(75), "{}", text(&output));
+        assert!(started.elapsed() < Duration::from_secs(5));
+        assert_eq!(receipts(&receipt), 0);
+        let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["receipt"], "{signal}");
+    }
+}
+
+#[test]
+fn f60_a_pg_dump_older_than_the_server_is_refused() {
+    let all = majors();
+    let (old, new) = (all[0], *all.last().unwrap());
+    let server = Server::start(new);
+    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
+    let older = dr_testing::postgres::bin_dir(old).unwrap().join("pg_dump");
+    let output = dr_dump(&server).arg("--pg-dump").arg(older).arg("postgres").output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+}
+
+#[test]
+fn f64_timeouts_of_the_role_do_not_end_the_dump() {
+    let server = with_rows(*majors().last().unwrap());
+    server.psql(
+        "postgres",
+        "CREATE ROLE hasty LOGIN SUPERUSER; ALTER ROLE hasty SET statement_timeout = '50ms'; ALTER ROLE hasty SET idle_in_transaction_session_timeout = '50ms';
+         ALTER ROLE hasty SET lock_timeout = '10ms'; ALTER ROLE hasty SET datestyle = 'German'; ALTER ROLE hasty SET transaction_timeout = '90ms'",
+    );
+    let dump = Dump::make(&server, &["-U", "hasty", "postgres"]);
+    assert!(dump.receipt.contains("\"rows\":300000"));
+}
+
+#[test]
+fn a_wrong_command_line_is_two_lines_and_64() {
+    let server = Server::start(majors()[0]);
+    for args in [&["--level", "99", "postgres"][..], &["--bogus"], &["-t", "a.b.c.d", "postgres"]] {
+        let output = dr_dump(&server).args(args).output().unwrap();
+        assert_eq!((output.status.code(), text(&output).lines().count()), (Some(64), 2), "{}", text(&output));
+    }
+}

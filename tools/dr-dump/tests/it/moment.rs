@@ -1,0 +1,99 @@
+//! One moment, whatever happens beside the dump.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::*;
+
+#[test]
+fn f58_a_storm_of_ddl_gives_a_consistent_dump_or_none() {
+    let server = Server::start(*majors().last().unwrap());
+    server.psql("postgres", "CREATE TABLE kept AS SELECT generate_series(1, 5000) AS n; CREATE TABLE moving (n int); INSERT INTO moving SELECT generate_series(1, 2000)");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Whatever the moment, `moving` has 2000 rows: it is replaced, rewritten, truncated and refilled in transactions.
+            for round in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let storm = format!(
+                    "BEGIN; ALTER TABLE moving RENAME TO gone_{round}; CREATE TABLE moving AS TABLE gone_{round}; DROP TABLE gone_{round}; COMMIT;
+                     BEGIN; TRUNCATE moving; INSERT INTO moving SELECT generate_series(1, 2000); COMMIT;
+                     ALTER TABLE moving ALTER n TYPE bigint; ALTER TABLE moving ALTER n TYPE int; CREATE TABLE IF NOT EXISTS extra_{round} (x int)"
+                );
+                server.psql("postgres", &storm);
+            }
+        });
+        for _ in 0..12 {
+            let output = dr_dump(&server).args(["--lock-wait-timeout", "5", "--no-globals", "postgres"]).output().unwrap();
+            match output.status.code() {
+                Some(0) => {
+                    let listing = fingerprints(&output.stdout);
+                    assert!(listing.contains("\"\\\"public\\\".\\\"moving\\\"\",\"rows\":2000"), "{listing}");
+                    assert!(listing.contains("\"\\\"public\\\".\\\"kept\\\"\",\"rows\":5000"), "{listing}");
+                }
+                Some(75) => {}
+                _ => panic!("{}", text(&output)),
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+fn fingerprints(archive: &[u8]) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), archive).unwrap();
+    let script = format!("zstd -qdc {} | tar -xO fingerprint.jsonl", file.path().display());
+    String::from_utf8(Command::new("bash").args(["-o", "pipefail", "-c", &script]).output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn writes_during_the_dump_are_not_in_it() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE a (n int); CREATE TABLE b (n int)");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                server.psql("postgres", "BEGIN; INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); COMMIT");
+            }
+        });
+        for _ in 0..10 {
+            let output = dr_dump(&server).args(["--allow-empty", "--no-globals", "postgres"]).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output));
+            let prints = fingerprints(&output.stdout);
+            let rows: Vec<_> = prints.lines().map(|line| line.split("\"rows\":").nth(1).unwrap().to_owned()).collect();
+            assert_eq!(rows[0], rows[1], "both tables have the same rows at every moment");
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn f57_a_table_that_is_locked_by_others_ends_the_dump_in_time() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE t (n int)");
+    let mut holder = Command::new(server.bin("psql")).envs(server.env()).args(["-X", "-d", "postgres"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    use std::io::Write;
+    holder.stdin.as_mut().unwrap().write_all(b"BEGIN; LOCK TABLE t;\n").unwrap();
+    wait_for(&server, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 't'::regclass", "1");
+    let output = dr_dump(&server).args(["--lock-wait-timeout", "1", "postgres"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}
+
+#[test]
+fn a_dump_works_on_a_serializable_deferrable_snapshot() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
+    assert!(Dump::make(&server, &["--serializable-deferrable", "postgres"]).receipt.contains("\"rows\":1"));
+}
+
+/// Polls until a query answers so.
+pub fn wait_for(server: &Server, sql: &str, answer: &str) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while server.psql("postgres", sql).trim() != answer {
+        assert!(std::time::Instant::now() < deadline, "{sql} never gave {answer}");
+    }
+}

@@ -1,0 +1,8 @@
+//! Encrypts a stream to age recipients: see dr-encrypt(1).
+
+mod args;
+mod encrypt;
+
+fn main() -> std::process::ExitCode {
+    dr_pipe::run(encrypt::encrypt)
+}

@@ -1,0 +1,75 @@
+//! What dr-list is told.
+
+use std::io::IsTerminal;
+
+use chrono::{DateTime, Utc};
+use dr_catalogue::{CatalogueArgs, Scope, Selector, moment};
+use dr_pipe::args::cluster_name;
+use dr_pipe::record::Kind;
+
+/// List the backups of a store: a table on a terminal, JSON Lines in a pipe
+#[derive(Debug, clap::Parser)]
+#[command(name = "dr-list", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Args {
+    /// Only this backup: its name, the beginning of its name, or `latest`
+    #[arg(value_name = "BACKUP", conflicts_with_all = ["latest", "at"])]
+    backup: Option<Selector>,
+
+    /// Only backups of this cluster
+    #[arg(long, value_name = "NAME", env = "DR_CLUSTER", value_parser = cluster_name)]
+    cluster: Option<String>,
+
+    /// Only backups of this kind
+    #[arg(long, value_name = "KIND", env = "DR_KIND")]
+    kind: Option<Kind>,
+
+    /// Only dumps of this database
+    #[arg(long, value_name = "NAME", env = "DR_DATABASE")]
+    database: Option<String>,
+
+    /// Only the newest backup
+    #[arg(long, conflicts_with = "at")]
+    latest: bool,
+
+    /// Only the newest backup taken at TIME or before, as 2026-01-25T02:00:00Z or '2026-01-25 02:00:00 UTC'
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<DateTime<Utc>>,
+
+    /// Print JSON Lines, even on a terminal
+    #[arg(long, conflicts_with = "table")]
+    json: bool,
+
+    /// Print a table, even into a pipe
+    #[arg(long)]
+    table: bool,
+
+    /// Which stores are read, how, and which signatures are trusted.
+    #[command(flatten)]
+    pub catalogue: CatalogueArgs,
+}
+
+impl Args {
+    /// Among which backups is chosen.
+    pub fn scope(&self) -> Scope {
+        Scope { cluster: self.cluster.clone(), kind: self.kind, database: self.database.clone() }
+    }
+
+    /// Which single backup is asked for; none: all of them.
+    pub fn selector(&self) -> Option<Selector> {
+        let latest = self.latest.then_some(Selector::Latest);
+        latest.or_else(|| self.at.map(Selector::At)).or_else(|| self.backup.clone())
+    }
+
+    /// Whether people read the answer.
+    pub fn wants_table(&self) -> bool {
+        self.table || !self.json && std::io::stdout().is_terminal()
+    }
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  dr-list --from /var/backups/dr --cluster main
+  dr-list --from s3://acme-dr/pg --cluster main --kind dump --latest
+  dr-list --from /var/backups/dr --cluster main --at '2026-01-25 02:00:00 UTC' -p main.pub
+
+See `man dr-list` for exit codes.";

@@ -1,0 +1,106 @@
+//! How do backups look: to people a table, to programs JSON Lines?
+
+use std::io::{self, BufWriter, Write};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use comfy_table::{CellAlignment, Table, presets};
+use dr_pipe::Failure;
+use dr_pipe::record::{self, Backup, Record, SignatureState};
+use indicatif::HumanBytes;
+
+/// A backup to be shown.
+pub struct Row {
+    /// The backup.
+    pub backup: Backup,
+    /// In how many of the stores that were named it lies.
+    pub copies: usize,
+}
+
+/// Prints `rows` on standard output. A reader that has seen enough and closes the pipe is no failure.
+///
+/// # Errors
+/// 74 if standard output cannot be written for another reason.
+pub fn rows(rows: &[Row], as_table: bool, now: DateTime<Utc>) -> Result<(), Failure> {
+    let mut output = BufWriter::new(io::stdout().lock());
+    let written = if as_table { writeln!(output, "{}", table(rows, now)) } else { json(rows, &mut output) };
+    match written.and_then(|()| output.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|error| Failure::io("standard output", &error)),
+    }
+}
+
+fn json(rows: &[Row], output: &mut impl Write) -> io::Result<()> {
+    rows.iter().try_for_each(|row| record::write(output, &Record::Backup(Box::new(row.backup.clone()))))
+}
+
+const HEADER: [&str; 10] = ["NAME", "TAKEN (UTC)", "AGE", "KIND", "DATABASE", "PLAIN", "STORED", "ROWS", "SIGNATURE", "STORES"];
+
+fn table(rows: &[Row], now: DateTime<Utc>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(HEADER);
+    for row in rows {
+        table.add_row(cells(row, now));
+    }
+    for (place, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if matches!(HEADER[place], "AGE" | "PLAIN" | "STORED" | "ROWS" | "STORES") {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+fn cells(Row { backup, copies }: &Row, now: DateTime<Utc>) -> [String; 10] {
+    let manifest = &backup.manifest;
+    let produced = &manifest.produced;
+    let unknown = || "-".to_owned();
+    [
+        manifest.name.clone(),
+        manifest.taken_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+        age(now - manifest.taken_at),
+        manifest.kind.to_string(),
+        produced.database.as_deref().map_or_else(unknown, printable),
+        produced.plain_bytes.map_or_else(unknown, |bytes| HumanBytes(bytes).to_string()),
+        HumanBytes(manifest.bytes).to_string(),
+        produced.rows.map_or_else(unknown, |rows| rows.to_string()),
+        match backup.signature {
+            SignatureState::Good => "good".into(),
+            SignatureState::Unchecked => "unchecked".into(),
+        },
+        copies.to_string(),
+    ]
+}
+
+/// A backup's age in its largest whole unit; `future` where the clocks disagree.
+fn age(age: TimeDelta) -> String {
+    match (age.num_days(), age.num_hours(), age.num_minutes(), age.num_seconds()) {
+        (2.., ..) => format!("{} d", age.num_days()),
+        (_, 2.., ..) => format!("{} h", age.num_hours()),
+        (_, _, 2.., _) => format!("{} min", age.num_minutes()),
+        (_, _, _, 0..) => format!("{} s", age.num_seconds()),
+        _ => "future".into(),
+    }
+}
+
+/// Text of a manifest that may be unsigned: without what would steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_said_in_its_largest_whole_unit() {
+        let said = [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 d"), (-1, "future")];
+        for (seconds, text) in said {
+            assert_eq!(age(TimeDelta::seconds(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        assert_eq!(printable("shop\u{1b}[2J\n"), "shop?[2J?");
+    }
+}

@@ -1,0 +1,228 @@
+//! Reads a stream once, and writes it to every store at the same time. What it writes is unpublished: only dr-seal makes
+//! it a backup, and it wants our receipt.
+
+use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use dr_pipe::progress::Progress;
+use dr_pipe::record::{self, Extent, Kind, Pushed, PushedTo, Receipt, Record, Start};
+use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, stream, warn};
+use dr_store::{Location, Store, Stored};
+
+use crate::args::Args;
+use crate::branch::Branch;
+use crate::name::{self, Name};
+use crate::verdict::worst;
+
+const TOOL: &str = "dr-push";
+
+/// What became of each store, in the order they were named.
+type Ends = Vec<(Location, Result<Stored, Failure>)>;
+
+/// Writes standard input to every store, and leaves a receipt once enough of them hold it.
+pub fn push(args: Args) -> Outcome {
+    if args.init {
+        return init(&args);
+    }
+    let started_at = Utc::now();
+    let required = args.required()?;
+    let options = args.upload_options(started_at)?;
+    let cluster = args.cluster.clone().expect("clap requires a cluster unless --init is given");
+    let mut receipts = Receipts::open(args.receipt.receipt.as_deref())?;
+    let stores = open(&args)?;
+    drop(stream::input()?);
+    let mut input = ReadAhead::new(io::stdin()).map_err(|error| reading(&error))?;
+
+    let first = input.fill_buf().map_err(|error| reading(&error))?;
+    if first.is_empty() {
+        let hint = "the program before this one has written nothing: its own message says why; nothing was stored";
+        return Err(Failure::new(Exit::Missing, "standard input is empty", hint));
+    }
+    let name = name_of(&cluster, args.kind, &receipts, first, started_at)?;
+    receipts.append(&start(started_at))?;
+
+    let branches = stores.into_iter().map(|store| Branch::start(store, &name.key, &options)).collect::<Result<Vec<_>, _>>()?;
+    let mut fan = Fan { alive: branches.into_iter().map(Some).collect(), ended: Vec::new(), required };
+    let read = fan.copy(&mut input)?;
+    receipts.upstream_must_match(&read).map_err(|failure| failure.leaving("nothing was stored"))?;
+    let ends = fan.finish()?;
+    let receipt = receipt(started_at, read, pushed(cluster, name, &args.to, ends, required));
+    leave(&mut receipts, &receipt)
+}
+
+/// Prepares every directory among the stores.
+fn init(args: &Args) -> Outcome {
+    for location in &args.to {
+        let store = Store::init(location, &args.store)?;
+        store.warnings().iter().for_each(|warning| warn(TOOL, warning));
+    }
+    Ok(Exit::Good)
+}
+
+fn open(args: &Args) -> Result<Vec<Store>, Failure> {
+    let mut stores = Vec::new();
+    for location in &args.to {
+        let store = Store::open_for_write(location, &args.store)?;
+        store.warnings().iter().for_each(|warning| warn(TOOL, warning));
+        stores.push(store);
+    }
+    Ok(stores)
+}
+
+/// Names the object after what the stages before have announced, else after its first bytes.
+fn name_of(cluster: &str, kind: Option<Kind>, receipts: &Receipts, first: &[u8], now: DateTime<Utc>) -> Result<Name, Failure> {
+    let announced = name::announced(&receipts.read()?).unwrap_or_else(|| name::sniffed(first));
+    let kind = kind.or(announced.kind).unwrap_or(Kind::Dump);
+    let mut random = [0; 2];
+    getrandom::fill(&mut random).map_err(|error| Failure::new(Exit::Io, format!("no random numbers: {error}"), "see random(4)"))?;
+    Ok(name::name(cluster, kind, &announced.suffix, now, random))
+}
+
+/// All stores, those that still take bytes and those that have failed.
+struct Fan {
+    alive: Vec<Option<Branch>>,
+    ended: Vec<(usize, Location, Result<Stored, Failure>)>,
+    required: u32,
+}
+
+impl Fan {
+    /// Hands the whole input to every store; gives what was read.
+    fn copy(&mut self, input: &mut ReadAhead) -> Result<Extent, Failure> {
+        let progress = Progress::new(TOOL, None);
+        loop {
+            let bytes = input.fill_buf().map_err(|error| reading(&error))?;
+            if bytes.is_empty() {
+                break;
+            }
+            let (n, chunk) = (bytes.len(), Arc::<[u8]>::from(bytes));
+            input.consume(n);
+            self.each(|branch| branch.send(&chunk).is_ok())?;
+            progress.add(n as u64);
+        }
+        progress.finish();
+        Ok(input.extent().expect("the input has been read to its end"))
+    }
+
+    /// Has every store make the bytes durable, all at the same time.
+    fn finish(mut self) -> Result<Ends, Failure> {
+        self.each(|branch| branch.finish().is_ok())?;
+        for place in 0..self.alive.len() {
+            self.end(place);
+        }
+        self.enough()?;
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.sort_unstable_by_key(|(place, ..)| *place);
+        Ok(ended.into_iter().map(|(_, location, outcome)| (location, outcome)).collect())
+    }
+
+    /// Does something with every store that is alive; one for which it fails is let go, as long as enough are left.
+    fn each(&mut self, does: impl Fn(&Branch) -> bool) -> Result<(), Failure> {
+        for place in 0..self.alive.len() {
+            if self.alive[place].as_ref().is_some_and(|branch| !does(branch)) {
+                self.end(place);
+                self.enough()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, place: usize) {
+        let Some(branch) = self.alive[place].take() else { return };
+        let (location, outcome) = branch.end();
+        match &outcome {
+            Ok(stored) => stored.warnings.iter().for_each(|warning| warn(TOOL, format!("{location}: {warning}"))),
+            Err(failure) if self.alive.len() > 1 => warn(TOOL, format!("{location} is left out: {}", failure.message)),
+            Err(_) => {}
+        }
+        self.ended.push((place, location, outcome));
+    }
+
+    /// Fails where too few stores are left; what the others hold by then stays unpublished.
+    fn enough(&self) -> Result<(), Failure> {
+        let good = self.alive.iter().flatten().count() + self.ended.iter().filter(|(.., outcome)| outcome.is_ok()).count();
+        if good >= self.required as usize {
+            return Ok(());
+        }
+        let failures = self.ended.iter().filter_map(|(.., outcome)| outcome.as_ref().err().cloned()).collect();
+        let failure = worst(failures).expect("a store is missing because it failed").leaving("nothing was published");
+        if self.alive.len() == 1 {
+            return Err(failure);
+        }
+        let why = format!("{good} of {} required stores are left: {}", self.required, failure.message);
+        Err(Failure { message: why, ..failure })
+    }
+}
+
+/// Every store that has not ended gives up, and has removed what it has before this process ends.
+impl Drop for Fan {
+    fn drop(&mut self) {
+        // All at once, not one after the other: each has to give up before it is waited for.
+        let giving_up: Vec<_> = self.alive.iter_mut().filter_map(Option::take).map(Branch::give_up).collect();
+        giving_up.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+fn start(started_at: DateTime<Utc>) -> Record {
+    Record::Start(Start { tool: TOOL.into(), started_at, kind: None, suffix: String::new() })
+}
+
+fn pushed(cluster: String, name: Name, named: &[Location], ends: Ends, required: u32) -> Pushed {
+    debug_assert_eq!(named.len(), ends.len(), "every store has an end");
+    let stores = ends.into_iter().map(|(location, outcome)| pushed_to(&location, outcome)).collect();
+    Pushed { cluster, kind: name.kind, name: name.name, object: name.key, stores, required }
+}
+
+fn pushed_to(location: &Location, outcome: Result<Stored, Failure>) -> PushedTo {
+    let store = location.to_string();
+    match outcome {
+        Ok(stored) => PushedTo {
+            store,
+            stored: true,
+            confirmed: Some(stored.confirmed.to_string()),
+            version_id: stored.version_id,
+            locked_until: stored.locked_until,
+            storage_class: stored.storage_class,
+            error: None,
+        },
+        Err(failure) => PushedTo {
+            store,
+            stored: false,
+            confirmed: None,
+            version_id: None,
+            locked_until: None,
+            storage_class: None,
+            error: Some(failure.message),
+        },
+    }
+}
+
+fn receipt(started_at: DateTime<Utc>, read: Extent, pushed: Pushed) -> Record {
+    Record::Receipt(Box::new(Receipt {
+        tool: TOOL.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_at,
+        finished_at: Utc::now(),
+        input: Some(read),
+        output: None,
+        produced: None,
+        encrypted: None,
+        pushed: Some(pushed),
+    }))
+}
+
+/// Leaves the receipt in its file; without one, on standard output.
+fn leave(receipts: &mut Receipts, receipt: &Record) -> Outcome {
+    if receipts.is_kept() {
+        receipts.append(receipt)?;
+        return Ok(Exit::Good);
+    }
+    let mut output = io::stdout().lock();
+    let written = record::write(&mut output, receipt).and_then(|()| output.flush());
+    written.map_err(|error| Failure::io("writing the receipt to standard output", &error))?;
+    Ok(Exit::Good)
+}
+
+fn reading(error: &io::Error) -> Failure {
+    Failure::io("reading standard input", error)
+}

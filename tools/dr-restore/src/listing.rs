@@ -1,0 +1,127 @@
+//! What is in `schema.dump`, as `pg_restore --list --verbose` tells it: which entries are there, and what each needs.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+
+use dr_pipe::{Exit, Failure};
+
+/// `pg_class`, the catalogue that indexes are entries of.
+const PG_CLASS: u32 = 1259;
+/// `pg_constraint`.
+const PG_CONSTRAINT: u32 = 2606;
+
+/// One entry of the archive's own table of contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number in the archive.
+    pub id: u32,
+    /// The catalogue its object is in on the source, and the object's OID there.
+    pub object: (u32, u32),
+    /// What it is, its schema, name and owner, as one text: names may hold spaces, so they cannot be told apart for sure.
+    pub what: String,
+    /// Entries it needs.
+    pub needs: Vec<u32>,
+}
+
+/// Entries in the order in which they can be restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing(Vec<Entry>);
+
+impl Listing {
+    /// Reads what `pg_restore --list --verbose` prints.
+    ///
+    /// # Errors
+    /// 65 where a line is none of its.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for line in text.lines() {
+            if let Some(needs) = line.strip_prefix(";\tdepends on:") {
+                let last = entries.last_mut().ok_or_else(|| malformed(line))?;
+                last.needs.extend(needs.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+            } else if !line.starts_with(';') && !line.trim().is_empty() {
+                entries.push(entry(line).ok_or_else(|| malformed(line))?);
+            }
+        }
+        Ok(Listing(entries))
+    }
+
+    /// Which entries can be restored as soon as a table's rows are in: for each table, given by its indexes and
+    /// constraints on the source, those of its entries that need nothing else of this listing. In the tables' order.
+    pub fn early<'a>(&self, tables: impl IntoIterator<Item = (&'a [u32], &'a [u32])>) -> Vec<Vec<u32>> {
+        let by_object: HashMap<(u32, u32), &Entry> = self.0.iter().filter(|entry| is_early(entry)).map(|entry| (entry.object, entry)).collect();
+        let listed: HashSet<u32> = self.0.iter().map(|entry| entry.id).collect();
+        let of_table = |(indexes, constraints): (&[u32], &[u32])| {
+            let objects = constraints.iter().map(|oid| (PG_CONSTRAINT, *oid)).chain(indexes.iter().map(|oid| (PG_CLASS, *oid)));
+            let mut own: Vec<&Entry> = objects.filter_map(|object| by_object.get(&object).copied()).collect();
+            // What waits for anything else here takes with it what waits for it.
+            loop {
+                let ids: HashSet<u32> = own.iter().map(|entry| entry.id).collect();
+                let before = own.len();
+                own.retain(|entry| entry.needs.iter().all(|need| !listed.contains(need) || ids.contains(need)));
+                if own.len() == before {
+                    break;
+                }
+            }
+            let ids: HashSet<u32> = own.iter().map(|entry| entry.id).collect();
+            self.0.iter().map(|entry| entry.id).filter(|id| ids.contains(id)).collect()
+        };
+        tables.into_iter().map(of_table).collect()
+    }
+
+    /// All entries but `done`, in order.
+    pub fn rest(&self, done: &HashSet<u32>) -> Vec<u32> {
+        self.0.iter().map(|entry| entry.id).filter(|id| !done.contains(id)).collect()
+    }
+}
+
+/// A list for `pg_restore --use-list` that names these entries.
+pub fn use_list(ids: &[u32]) -> String {
+    ids.iter().fold(String::new(), |mut list, id| {
+        writeln!(list, "{id};").expect("a String takes all that is written");
+        list
+    })
+}
+
+fn is_early(entry: &Entry) -> bool {
+    entry.what.starts_with("INDEX ") || entry.what.starts_with("CONSTRAINT ")
+}
+
+/// `dumpId; tableoid oid DESC schema tag owner`
+fn entry(line: &str) -> Option<Entry> {
+    let (id, rest) = line.split_once("; ")?;
+    let mut words = rest.splitn(3, ' ');
+    let object = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Entry { id: id.parse().ok()?, object, what: words.next()?.to_owned(), needs: Vec::new() })
+}
+
+fn malformed(line: &str) -> Failure {
+    Failure::new(Exit::Damaged, format!("pg_restore --list: {line:?} is no entry"), "is this really PostgreSQL's pg_restore?")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const LIST: &str = ";\n; Archive created at 2026-11-20 23:11:35 UTC\n;\n; Selected TOC Entries:\n;\n\
+        3450; 2606 16402 CONSTRAINT public guests guests_pkey postgres\n;\tdepends on: 215\n\
+        3460; 1259 16500 FUNCTION public late() postgres\n;\tdepends on: 3450\n\
+        3451; 1259 16403 INDEX public by name postgres\n;\tdepends on: 215\n\
+        3452; 1259 16404 INDEX public by_function postgres\n;\tdepends on: 215 3460\n\
+        3470; 3466 16410 EVENT TRIGGER - watch postgres\n";
+
+    #[test]
+    fn early_entries_need_nothing_that_comes_later() {
+        let listing = Listing::parse(LIST).unwrap();
+        let early = listing.early([(&[16403, 16404][..], &[16402][..]), (&[], &[])]);
+        assert_eq!(early, [vec![3450, 3451], vec![]]);
+        assert_eq!(listing.rest(&early[0].iter().copied().collect()), [3460, 3452, 3470]);
+        assert_eq!(use_list(&early[0]), "3450;\n3451;\n");
+    }
+
+    #[test]
+    fn what_is_no_listing_is_refused() {
+        assert!(Listing::parse("hello\n").is_err());
+        assert!(Listing::parse("1; 2 x TABLE a b c\n").is_err());
+    }
+}

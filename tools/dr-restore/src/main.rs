@@ -1,0 +1,40 @@
+//! Restores a dump into a new database and proves it.
+
+mod analyze;
+mod archive_source;
+mod args;
+mod backlog;
+mod bytes;
+mod copy;
+mod extensions;
+mod foreign;
+mod globals;
+mod large_objects;
+mod listing;
+mod load;
+mod plan;
+mod preflight;
+mod properties;
+mod prove;
+mod restore;
+mod schema;
+mod script;
+mod server;
+mod source;
+mod statements;
+mod target;
+
+use std::process::ExitCode;
+
+/// This tool's name, as messages, sessions and records have it.
+const TOOL: &str = "dr-restore";
+
+fn main() -> ExitCode {
+    dr_pipe::run(|args: args::Args| {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|error| {
+            dr_pipe::Failure::new(dr_pipe::Exit::Bug, format!("no random numbers: {error}"), "please report this line")
+        })?;
+        restore::restore(&args, chrono::Utc::now, random)
+    })
+}

@@ -1,0 +1,275 @@
+//! The verb: from a backup to a database that is proved, in one order that both kinds of backup share.
+
+use std::io::{self, IsTerminal};
+
+use chrono::{DateTime, Utc};
+use dr_pipe::progress::Progress;
+use dr_pipe::record::{self, Record, Restored};
+use dr_pipe::{Exit, Failure, Outcome, warn};
+use dr_postgres::clients::Client;
+use dr_postgres::quote::{identifier, literal};
+use dr_postgres::{Session, settings};
+
+use crate::archive_source::Archive;
+use crate::args::Args;
+use crate::foreign::Foreign;
+use crate::load::Loader;
+use crate::plan::Plan;
+use crate::preflight::{self, Needs, Report};
+use crate::prove::prove;
+use crate::schema::Definitions;
+use crate::server::Server;
+use crate::source::{Request, Source};
+use crate::target::{self, HalfMade, Whole};
+use crate::{TOOL, analyze, globals, large_objects, properties};
+
+/// What a restore needs beside its source.
+struct Restore<'a> {
+    args: &'a Args,
+    started_at: DateTime<Utc>,
+    random: [u8; 2],
+    server: Server,
+}
+
+/// Restores what the arguments name. `now` is the clock, `random` makes the working name unlike others.
+///
+/// # Errors
+/// As dr-restore(1) lists them under EXIT STATUS.
+pub fn restore(args: &Args, now: impl Fn() -> DateTime<Utc>, random: [u8; 2]) -> Outcome {
+    let started_at = now();
+    let catalogue = args.catalogue();
+    let spool_dir = args.spool_directory();
+    let request = Request { input: args.input()?, catalogue: &catalogue, identities: &args.identities, spool_dir: &spool_dir };
+    let conn = args.connect.resolve(TOOL, Some(&args.maintenance_db))?;
+    let source = request.open()?;
+    let mut run = Restore { args, started_at, random, server: Server::connect(&conn)? };
+    let restored = match &source {
+        Source::Archive(archive) => run.archive(archive)?,
+        Source::Foreign(foreign) => run.foreign(foreign)?,
+    };
+    let Some(mut restored) = restored else { return Ok(Exit::Good) };
+    restored.finished_at = now();
+    let duration = restored.finished_at - started_at;
+    restored.duration_seconds = duration.num_milliseconds() as f64 / 1000.0;
+    report(&restored)?;
+    Ok(Exit::Good)
+}
+
+impl Restore<'_> {
+    /// Restores a dump of ours; none where only the preflight was asked for.
+    fn archive(&mut self, archive: &Archive) -> Result<Option<Restored>, Failure> {
+        let (args, about) = (self.args, &archive.about);
+        let workers = args.jobs.workers();
+        let name = args.into.as_ref().unwrap_or(&about.database).clone();
+        let left_out = args.left_out();
+        if !args.preflight {
+            target::is_free(&mut self.server, &name, args.existing())?;
+        }
+        let client = self.client("pg_restore", archive.signed)?;
+        let definitions = Definitions::open(archive, &client.path, left_out)?;
+        let plan = Plan::of(about, archive.contents(), workers)?;
+        self.check(archive, &plan, &definitions)?;
+        if args.preflight {
+            return target::is_free(&mut self.server, &name, args.existing()).map(|()| None);
+        }
+        let working = target::working_name(&name, self.random);
+        let creation = properties::creation(&working, &about.properties, self.server.facts.version, left_out);
+        let progress = Progress::new(TOOL, Some(plan.bytes * if self.proves(archive) { 2 } else { 1 }));
+        let made = HalfMade::create(&mut self.server, working, args.on_failure(), &creation)?;
+        let (whole, ()) = made.complete(|database| fill(archive, &plan, &definitions, database, args, &progress))?;
+        self.finish(archive, &whole, &progress)?;
+        progress.finish();
+        let kept = whole.rename(&mut self.server, &name, args.existing(), &target::kept_name(&name, self.started_at))?;
+        Ok(Some(Restored {
+            source_database: Some(about.database.clone()),
+            backup: archive.backup.clone(),
+            taken_at: Some(about.taken_at),
+            tables: Some(about.tables.iter().filter(|table| table.skipped.is_none()).count() as u64),
+            rows: Some(plan.rows),
+            proved: self.proves(archive),
+            kept,
+            ..self.restored(name)
+        }))
+    }
+
+    /// Restores a dump of pg_dump; none where only the preflight was asked for.
+    fn foreign(&mut self, foreign: &Foreign) -> Result<Option<Restored>, Failure> {
+        let args = self.args;
+        let Some(name) = args.into.clone() else {
+            let message = format!("{} does not say which database it is to become", foreign.name);
+            return Err(Failure::new(Exit::Usage, message, "name the new database with --into"));
+        };
+        if args.globals {
+            let message = "a dump of pg_dump has no roles to create";
+            return Err(Failure::new(Exit::Usage, message, "leave out --globals; restore the output of pg_dumpall --globals-only with psql"));
+        }
+        if !args.preflight {
+            target::is_free(&mut self.server, &name, args.existing())?;
+        }
+        let client = self.client(foreign.program(), foreign.signed)?;
+        let needs = foreign.survey(&client.path, args.left_out())?;
+        verdict(preflight::compare(&needs, &self.server.facts))?;
+        if args.preflight {
+            return target::is_free(&mut self.server, &name, args.existing()).map(|()| None);
+        }
+        let working = target::working_name(&name, self.random);
+        let encoding = args.encoding.as_ref().map(|encoding| format!(" ENCODING {}", literal(encoding))).unwrap_or_default();
+        let creation = format!("CREATE DATABASE {} TEMPLATE template0{encoding}", identifier(&working));
+        let progress = Progress::new(TOOL, None);
+        let made = HalfMade::create(&mut self.server, working, args.on_failure(), &creation)?;
+        let (whole, ()) = made.complete(|database| {
+            foreign.restore(&client.path, &database.conn, args.jobs.workers(), args.left_out(), &progress)?;
+            if args.no_analyze { Ok(()) } else { analyze::analyze(&database.conn, args.jobs.workers()) }
+        })?;
+        progress.finish();
+        let kept = whole.rename(&mut self.server, &name, args.existing(), &target::kept_name(&name, self.started_at))?;
+        Ok(Some(Restored { kept, ..self.restored(name) }))
+    }
+
+    /// What every record says.
+    fn restored(&self, database: String) -> Restored {
+        Restored {
+            database,
+            source_database: None,
+            backup: None,
+            taken_at: None,
+            started_at: self.started_at,
+            finished_at: self.started_at,
+            duration_seconds: 0.0,
+            tables: None,
+            rows: None,
+            proved: false,
+            kept: None,
+        }
+    }
+
+    fn proves(&self, archive: &Archive) -> bool {
+        !self.args.no_prove && !archive.about.scope.schema_only
+    }
+
+    /// The program of the server's major version that reads the dump; one with known flaws only where the dump is trusted.
+    fn client(&self, program: &str, signed: bool) -> Result<Client, Failure> {
+        let major = self.server.facts.version / 10_000;
+        let client = Client::find(program, major)?;
+        if client.version.major != major {
+            warn(TOOL, format!("the server is PostgreSQL {major}, and only {client} is installed here"));
+        }
+        let flaws = client.known_flaws();
+        if flaws.is_empty() || signed || self.args.trust_archive {
+            return Ok(client);
+        }
+        let flaws: Vec<_> = flaws.iter().map(ToString::to_string).collect();
+        Err(Failure::new(
+            Exit::Refused,
+            format!("{client} must not read a dump whose signature was not checked: {}", flaws.join("; ")),
+            "install its newest minor version; or --trust-archive, if the dump is your own and nobody else could have changed it; nothing was restored",
+        ))
+    }
+
+    /// Finds what is missing on the server, and creates missing roles where that is asked for.
+    fn check(&mut self, archive: &Archive, plan: &Plan<'_>, definitions: &Definitions<'_>) -> Result<(), Failure> {
+        let mut needs = Needs::of(&archive.about, &definitions.needs, self.args.left_out(), plan.bytes);
+        let script = if self.args.globals { archive.script("globals.sql")?.unwrap_or_default() } else { String::new() };
+        let offered = globals::roles(&script)?;
+        needs.roles.retain(|role| !offered.contains(role));
+        let mut report = preflight::compare(&needs, &self.server.facts);
+        report.missing.extend(self.server.knows_locale(&archive.about.properties)?);
+        verdict(report)?;
+        if self.args.globals && !self.args.preflight {
+            self.create_roles(&script)?;
+        }
+        Ok(())
+    }
+
+    /// All of them or none.
+    fn create_roles(&mut self, script: &str) -> Result<(), Failure> {
+        let statements = globals::creation(script, &self.server.facts.roles)?;
+        let session = &mut self.server.session;
+        session.execute("BEGIN")?;
+        for statement in &statements {
+            if let Err(error) = session.execute(statement) {
+                session.execute("ROLLBACK")?;
+                return Err(Failure::from(error).within("creating the backup's roles").leaving("no role was created, nothing was restored"));
+            }
+        }
+        session.execute("COMMIT")?;
+        self.server.look_again()
+    }
+
+    /// Proves the database, and gives it what belongs to it as a whole.
+    fn finish(&mut self, archive: &Archive, whole: &Whole, progress: &Progress) -> Result<(), Failure> {
+        let kept = |failure: Failure| failure.leaving(format!("the restored database is kept as {}", whole.name));
+        if self.proves(archive) {
+            let expected = archive.fingerprints().map_err(kept)?;
+            prove(&whole.conn, &archive.about, &expected, self.args.jobs.workers(), progress).map_err(kept)?;
+        }
+        for statement in properties::endowment(&whole.name, &archive.about.properties, self.args.left_out()) {
+            self.server.session.execute(&statement).map_err(Failure::from).map_err(kept)?;
+        }
+        self.tell_of_collation_drift(archive, whole)
+    }
+
+    /// Indexes were built anew, so another version of the collation library harms nothing here; but text may sort otherwise.
+    fn tell_of_collation_drift(&mut self, archive: &Archive, whole: &Whole) -> Result<(), Failure> {
+        let now = self.server.collation_version(&whole.name)?;
+        if let (Some(before), Some(now)) = (&archive.about.properties.collation_version, now)
+            && now != *before
+        {
+            warn(TOOL, format!("the collation library was version {before} and is {now}: text may sort in another order than on the source"));
+        }
+        Ok(())
+    }
+}
+
+/// Puts everything into the new database.
+fn fill(
+    archive: &Archive,
+    plan: &Plan<'_>,
+    definitions: &Definitions<'_>,
+    database: &HalfMade,
+    args: &Args,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let workers = args.jobs.workers();
+    definitions.pre_data(&database.conn)?;
+    let mut session = Session::connect(&database.conn, TOOL)?;
+    settings::for_restoring(&mut session)?;
+    // Scripts are UTF-8, whatever the rows are.
+    session.execute("SET client_encoding = 'UTF8'")?;
+    large_objects::create(&mut session, archive, plan, args.left_out())?;
+    let done = Loader { archive, plan, definitions, database, workers, progress }.load()?;
+    if let Some(sequences) = archive.script("sequences.sql")? {
+        session.execute(&sequences).map_err(|error| Failure::from(error).within("sequences.sql"))?;
+    }
+    drop(session);
+    definitions.rest(&database.conn, &done, workers)?;
+    if args.no_analyze { Ok(()) } else { analyze::analyze(&database.conn, workers) }
+}
+
+fn verdict(report: Report) -> Result<(), Failure> {
+    report.warnings.iter().for_each(|warning| warn(TOOL, warning));
+    report.verdict()
+}
+
+/// One record on standard output; on a terminal a sentence.
+fn report(restored: &Restored) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = if out.is_terminal() {
+        use io::Write;
+        writeln!(out, "{}", sentence(restored))
+    } else {
+        record::write(&mut out, &Record::Restored(restored.clone()))
+    };
+    written.map_err(|error| {
+        let mut failure = Failure::io("standard output", &error);
+        failure.hint = format!("the restore itself is complete: database {}", restored.database);
+        failure
+    })
+}
+
+fn sentence(restored: &Restored) -> String {
+    let rows = restored.rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
+    let proved = if restored.proved { ", every row proved" } else { "" };
+    let kept = restored.kept.as_ref().map(|kept| format!("; the old one is {kept}")).unwrap_or_default();
+    format!("restored into {}{rows} in {:.1} s{proved}{kept}", restored.database, restored.duration_seconds)
+}

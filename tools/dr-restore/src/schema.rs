@@ -1,0 +1,198 @@
+//! The definitions: restored by PostgreSQL's own pg_restore, in three steps around the rows.
+
+use std::collections::HashSet;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use dr_pipe::scratch::Scratch;
+use dr_pipe::{Exit, Failure, warn};
+use dr_postgres::ConnInfo;
+
+use crate::TOOL;
+use crate::archive_source::Archive;
+use crate::listing::{Listing, use_list};
+use crate::preflight::{LeftOut, Needs};
+use crate::script::Survey;
+
+/// Settings of every session that pg_restore opens; it turns timeouts off itself.
+const OPTIONS: &str = "-c synchronous_commit=off -c default_transaction_read_only=off";
+
+/// `schema.dump`, and the pg_restore that reads it.
+pub struct Definitions<'a> {
+    program: &'a Path,
+    scratch: Scratch,
+    dump: PathBuf,
+    left_out: LeftOut,
+    /// What they need of the server.
+    pub needs: Needs,
+    /// What comes after the rows.
+    pub post_data: Listing,
+}
+
+impl<'a> Definitions<'a> {
+    /// Takes `schema.dump` out of the archive and looks what is in it.
+    ///
+    /// # Errors
+    /// 65 where it is damaged, or pg_restore does not read it.
+    pub fn open(archive: &Archive, program: &'a Path, left_out: LeftOut) -> Result<Self, Failure> {
+        let scratch = Scratch::new()?;
+        let dump = scratch.path().join("schema.dump");
+        archive.extract("schema.dump", &dump)?;
+        let post_data = list(program, &dump)?;
+        let needs = survey(program, &[], &dump, left_out).map_err(|failure| failure.within("schema.dump"))?;
+        Ok(Definitions { program, scratch, dump, left_out, needs, post_data })
+    }
+
+    /// Restores what comes before the rows.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn pre_data(&self, conn: &ConnInfo) -> Result<(), Failure> {
+        let mut command = self.command();
+        command.arg("--section=pre-data").arg(&self.dump);
+        run(command, conn, OPTIONS).map_err(|failure| failure.within("definitions before the rows"))
+    }
+
+    /// Restores some entries, one after another; `parallel` is how many of its processes the server may use for each index.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn entries(&self, conn: &ConnInfo, ids: &[u32], parallel: usize) -> Result<(), Failure> {
+        self.listed(conn, ids, 1, parallel).map_err(|failure| failure.within("indexes"))
+    }
+
+    /// Restores what comes after the rows but for the entries in `done`, `jobs` at a time.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn rest(&self, conn: &ConnInfo, done: &HashSet<u32>, jobs: usize) -> Result<(), Failure> {
+        let rest = self.post_data.rest(done);
+        self.listed(conn, &rest, jobs, jobs).map_err(|failure| failure.within("definitions after the rows"))
+    }
+
+    fn listed(&self, conn: &ConnInfo, ids: &[u32], jobs: usize, parallel: usize) -> Result<(), Failure> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        // Its first entry makes the name unlike those of other lists: no entry is restored twice.
+        let list = self.scratch.path().join(format!("{}.list", ids[0]));
+        std::fs::write(&list, use_list(ids)).map_err(|error| Failure::io(list.display(), &error))?;
+        let mut command = self.command();
+        command.arg("--section=post-data").arg("--use-list").arg(&list);
+        if jobs > 1 {
+            command.arg(format!("--jobs={jobs}"));
+        }
+        command.arg(&self.dump);
+        // More memory per index does not make it faster than its default of 64 MB; the server's own workers do.
+        run(command, conn, &format!("{OPTIONS} -c max_parallel_maintenance_workers={parallel}"))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.program);
+        command.args(["--no-password", "--exit-on-error"]).args(flags(self.left_out));
+        command
+    }
+}
+
+/// What comes after the rows.
+fn list(program: &Path, dump: &Path) -> Result<Listing, Failure> {
+    let mut command = Command::new(program);
+    command.args(["--list", "--verbose", "--section=post-data"]).arg(dump).stdin(Stdio::null());
+    let output = command.output().map_err(|error| Failure::io(program.display(), &error))?;
+    if !output.status.success() {
+        let said = first_error(&String::from_utf8_lossy(&output.stderr));
+        return Err(Failure::new(Exit::Damaged, format!("schema.dump: {said}"), "is it from a newer PostgreSQL than this pg_restore?"));
+    }
+    Listing::parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// What the definitions in a dump need of the server, as the script that pg_restore makes of them tells. Nothing is run.
+///
+/// # Errors
+/// 65 where pg_restore does not read the dump.
+pub fn survey(program: &Path, options: &[&str], dump: &Path, left_out: LeftOut) -> Result<Needs, Failure> {
+    let mut command = Command::new(program);
+    command.args(options).arg("--file=-").args(flags(left_out)).arg(dump);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| Failure::io(program.display(), &error))?;
+    let script = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut survey = Survey::default();
+    let surveyed = survey.read_definitions(script);
+    let output = child.wait_with_output().map_err(|error| Failure::io(program.display(), &error))?;
+    if !output.status.success() {
+        let text = failure(&String::from_utf8_lossy(&output.stderr), &output.status.to_string()).message;
+        let hint = "take another copy; if it is from a newer pg_dump, restore into a server of that version; nothing was restored";
+        return Err(Failure::new(Exit::Damaged, text, hint));
+    }
+    surveyed?;
+    Ok(survey.needs)
+}
+
+/// The flags of pg_restore that leave the same out.
+pub fn flags(left_out: LeftOut) -> impl Iterator<Item = &'static str> {
+    let flags = [(left_out.owners, "--no-owner"), (left_out.privileges, "--no-privileges"), (left_out.tablespaces, "--no-tablespaces")];
+    flags.into_iter().filter_map(|(left_out, flag)| left_out.then_some(flag))
+}
+
+/// Runs pg_restore into a database. What it says although it succeeds becomes a warning.
+///
+/// # Errors
+/// 65 with its first error where it fails; 74 where the server's disk is full, 69 where the server went away.
+pub fn run(mut command: Command, conn: &ConnInfo, options: &str) -> Result<(), Failure> {
+    let _guard = conn.child(&mut command)?;
+    let known = command.get_envs().find_map(|(name, value)| (name == "PGOPTIONS").then(|| value.map(|text| text.to_string_lossy().into_owned())));
+    let options = known.flatten().map_or_else(|| options.to_owned(), |known| format!("{known} {options}"));
+    let named = command.get_program().to_string_lossy().into_owned();
+    command.arg("--dbname").arg(conn.database()).env("PGOPTIONS", options).env("LC_MESSAGES", "C").env("LC_ALL", "C.UTF-8");
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output().map_err(|error| Failure::io(&named, &error))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() && !said.contains(" error: ") {
+        said.lines().filter(|line| !line.trim().is_empty()).for_each(|line| warn(TOOL, line));
+        return Ok(());
+    }
+    Err(failure(&said, &output.status.to_string()))
+}
+
+/// A failure that quotes the first error among what a program said, as `status` tells how it ended.
+pub fn failure(said: &str, status: &str) -> Failure {
+    let text = if said.trim().is_empty() { status.to_owned() } else { first_error(said) };
+    let (exit, hint) = if text.contains("No space left on device") {
+        (Exit::Io, "free space on the server")
+    } else if text.contains("terminating connection") || text.contains("server closed the connection") || text.contains("connection to server") {
+        (Exit::Unavailable, "the server's log says why; run it again when it is up")
+    } else if text.contains("permission denied") || text.contains("must be") {
+        (Exit::Denied, "connect as a superuser, or leave out owners and rights with --no-owner --no-privileges")
+    } else {
+        (Exit::Damaged, "the server's log says more")
+    };
+    Failure::new(exit, text, hint)
+}
+
+/// The first error that a program of PostgreSQL reported, with what the server said behind it.
+fn first_error(said: &str) -> String {
+    let mut lines = said.lines().skip_while(|line| !line.contains("error:") && !line.contains("ERROR:") && !line.contains("FATAL:"));
+    match lines.next() {
+        Some(line) => {
+            let detail = lines.next().filter(|next| next.starts_with("DETAIL:")).map(|detail| format!(" ({detail})"));
+            format!("{}{}", line.trim(), detail.unwrap_or_default())
+        }
+        None => said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_is_quoted_with_its_detail() {
+        let said = "pg_restore: while PROCESSING TOC:\npg_restore: from TOC entry 3; 1 2 TABLE t o\n\
+                    pg_restore: error: could not execute query: ERROR:  no\nDETAIL:  because\nCommand was: x\n";
+        let failure = failure(said, "exit status: 1");
+        assert_eq!(failure.message, "pg_restore: error: could not execute query: ERROR:  no (DETAIL:  because)");
+        assert_eq!(failure.exit, Exit::Damaged);
+        assert_eq!(super::failure("", "signal: 9 (SIGKILL)").message, "signal: 9 (SIGKILL)");
+        assert_eq!(super::failure("x: error: could not extend file: No space left on device", "").exit, Exit::Io);
+    }
+}

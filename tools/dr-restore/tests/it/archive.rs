@@ -1,0 +1,253 @@
+//! Dumps of dr-dump.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use dr_testing::postgres::Server;
+
+use crate::fixture::{MAJORS, Place, hotel, run};
+
+/// Fingerprints by other means than ours: every table's rows as text, sorted.
+fn rows(server: &Server, database: &str) -> String {
+    server.psql(
+        database,
+        "SELECT format('SELECT %L, count(*), md5(string_agg(t::text, E''\\n'' ORDER BY t::text COLLATE \"C\")) FROM %s t', c.oid::regclass, c.oid::regclass) \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE relkind IN ('r', 'm') AND relispopulated AND nspname !~ '^(pg_|information_schema)' \
+         ORDER BY c.oid::regclass::text COLLATE \"C\" \\gexec",
+    )
+}
+
+/// What belongs to a database as a whole.
+fn properties(server: &Server, database: &str) -> String {
+    server.psql(
+        "postgres",
+        &format!(
+            "SELECT pg_get_userbyid(datdba), encoding, datcollate, datconnlimit, datacl::text, shobj_description(oid, 'pg_database'), \
+             (SELECT string_agg(setrole::regrole || array_to_string(setconfig, '|'), ';' ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid) \
+             FROM pg_database d WHERE datname = '{database}'"
+        ),
+    )
+}
+
+const LARGE_OBJECTS: &str = "SELECT oid, lomowner::regrole, lomacl, obj_description(oid, 'pg_largeobject'), md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1";
+const SEQUENCES: &str = "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2";
+
+#[test]
+fn a_whole_database_comes_back_as_it_was() {
+    for major in MAJORS {
+        let place = Place::new(major);
+        hotel(&place.server);
+        let archive = place.file("hotel.tar.zst", place.dr_dump(&["hotel"]));
+        let record = run(&mut place.restore(&[&archive, "--into", "again"]), b"").record();
+        assert_eq!((record["type"].as_str(), record["proved"].as_bool()), (Some("restored"), Some(true)));
+        assert_eq!((record["source_database"].as_str(), record["database"].as_str()), (Some("hotel"), Some("again")));
+        assert_eq!(place.definitions("again"), place.definitions("hotel"));
+        assert_eq!(rows(&place.server, "again"), rows(&place.server, "hotel"));
+        assert_eq!(properties(&place.server, "again"), properties(&place.server, "hotel"));
+        for sql in [LARGE_OBJECTS, SEQUENCES] {
+            assert_eq!(place.server.psql("again", sql), place.server.psql("hotel", sql));
+        }
+        let analyzed = "SELECT count(*) FROM pg_stats WHERE schemaname = 'hotel' AND tablename = 'reservation'";
+        assert_ne!(place.server.psql("again", analyzed), "0");
+        // The same through a pipe, under its own name, the old one kept.
+        let bytes = std::fs::read(&archive).expect("the archive");
+        let record = run(&mut place.restore(&["--swap", "--no-analyze", "-j1"]), &bytes).record();
+        assert!(record["kept"].as_str().is_some_and(|kept| kept.starts_with("hotel_before_")));
+        assert_eq!(rows(&place.server, "hotel"), rows(&place.server, "again"));
+    }
+}
+
+#[test]
+fn an_older_dump_goes_into_a_newer_server_and_not_the_other_way() {
+    let (old, new) = (Place::new(15), Place::new(18));
+    hotel(&old.server);
+    let archive = old.dr_dump(&["hotel"]);
+    let ran = run(&mut new.restore(&[]), &archive);
+    let said = ran.ends(66);
+    for role in ["hotel_owner", "hotel_app", "hotel_report", "hotel desk"] {
+        assert!(said.contains(&format!("role {role}")), "{said}");
+    }
+    assert_eq!(new.databases("hotel%"), "");
+    run(&mut new.restore(&["--preflight", "--globals"]), &archive).ends(0);
+    assert_eq!(new.server.psql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'hotel%'"), "0");
+    run(&mut new.restore(&["--globals"]), &archive).record();
+    assert_eq!(rows(&new.server, "hotel"), rows(&old.server, "hotel"));
+    let roles = "SELECT rolname, rolcanlogin, rolconnlimit, rolconfig, shobj_description(oid, 'pg_authid'), \
+                 (SELECT string_agg(roleid::regrole::text, ',') FROM pg_auth_members WHERE member = r.oid) \
+                 FROM pg_roles r WHERE rolname LIKE 'hotel%' ORDER BY 1";
+    assert_eq!(new.server.psql("postgres", roles), old.server.psql("postgres", roles));
+    let newer = new.dr_dump(&["hotel"]);
+    let ran = run(&mut old.restore(&["--into", "back"]), &newer);
+    assert!(ran.stderr.contains("18"), "{}", ran.stderr);
+    assert_eq!(ran.code, Some(78), "{}", ran.stderr);
+    assert_eq!(old.databases("back%"), "");
+}
+
+#[test]
+fn owners_rights_and_proof_can_be_left_out() {
+    let (old, new) = (Place::new(18), Place::new(18));
+    hotel(&old.server);
+    let archive = old.dr_dump(&["hotel"]);
+    let record = run(&mut new.restore(&["--no-owner", "--no-privileges", "--no-prove"]), &archive).record();
+    assert_eq!(record["proved"].as_bool(), Some(false));
+    assert_eq!(new.server.psql("hotel", "SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'hotel'::regnamespace"), "postgres");
+    assert_eq!(rows(&new.server, "hotel"), rows(&old.server, "hotel"));
+}
+
+#[test]
+fn f68_f69_a_damaged_archive_reaches_no_server() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE DATABASE small");
+    place.server.psql("small", "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 3000) n");
+    let archive = place.dr_dump(&["small"]);
+    let restore = |bytes: &[u8]| run(&mut place.restore(&["--into", "new"]), bytes);
+    for part in 1..20 {
+        let mut damaged = archive.clone();
+        damaged[archive.len() * part / 20] ^= 0x10;
+        let ran = restore(&damaged);
+        assert_eq!(ran.code, Some(65), "byte {}: {}", archive.len() * part / 20, ran.stderr);
+        let cut = restore(&archive[..archive.len() * part / 20]);
+        assert!(matches!(cut.code, Some(65 | 66)), "cut at {}: {}", archive.len() * part / 20, cut.stderr);
+    }
+    let mut longer = archive.clone();
+    longer.push(0);
+    assert!(matches!(restore(&longer).code, Some(65 | 66)));
+    let file = place.file("damaged", [&archive[..archive.len() / 2], b"x", &archive[archive.len() / 2 + 1..]].concat());
+    assert_eq!(run(&mut place.restore(&[&file, "--into", "new"]), b"").code, Some(65));
+    assert_eq!(place.databases("new%"), "", "a file is proved frame by frame, and what was made of it is dropped");
+    restore(&archive).record();
+}
+
+/// A database whose restore waits while somebody is connected as `blocker`.
+const SLOW: &str = "
+    CREATE DATABASE slow TEMPLATE template0;
+    \\connect slow
+    CREATE FUNCTION wait() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN
+        WHILE EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE application_name = 'blocker') LOOP
+            PERFORM pg_catalog.pg_sleep(0.01), pg_catalog.pg_stat_clear_snapshot();
+        END LOOP;
+        RETURN 1;
+    END $$;
+    CREATE TABLE t AS SELECT n FROM generate_series(1, 100) n;
+    CREATE MATERIALIZED VIEW v AS SELECT public.wait();";
+
+fn blocker(place: &Place) -> Child {
+    let mut psql = std::process::Command::new(place.server.bin("psql"));
+    psql.env_clear().env("PGAPPNAME", "blocker").args(["-XAt", "-c", "SELECT pg_sleep(600)", "-d", &place.server.conninfo("postgres")]);
+    psql.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql")
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn f81_a_restore_that_is_killed_leaves_no_database_of_that_name_and_can_be_run_again() {
+    for major in MAJORS {
+        let place = Place::new(major);
+        place.server.psql("postgres", SLOW);
+        let archive = place.file("slow.tar.zst", place.dr_dump(&["slow"]));
+        let refreshing = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'new_restoring_%' AND query LIKE 'REFRESH%'";
+        let blocked_by = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blocker'";
+        for (signal, left) in [(15, 0), (9, 1)] {
+            let mut blocker = blocker(&place);
+            until("the blocker connects", || place.server.psql("postgres", blocked_by) == "1");
+            let mut command = place.restore(&[&archive, "--into", "new"]);
+            let mut restore = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("dr-restore");
+            until("it refreshes the view", || place.server.psql("postgres", refreshing) == "1");
+            std::process::Command::new("kill").args([format!("-{signal}"), restore.id().to_string()]).status().expect("kill");
+            let status = restore.wait().expect("its end");
+            assert!(status.code() == Some(75) || status.signal() == Some(signal), "{status}");
+            assert_eq!(place.databases("new"), "");
+            assert_eq!(place.databases("new_restoring_%").lines().count(), left, "signal {signal}");
+            blocker.kill().expect("its end");
+            blocker.wait().expect("its end");
+            place.server.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'blocker'");
+            until("the blocker goes", || place.server.psql("postgres", blocked_by) == "0");
+        }
+        let ran = run(&mut place.restore(&[&archive, "--into", "new"]), b"");
+        assert_eq!(ran.record()["proved"].as_bool(), Some(true));
+        assert!(ran.stderr.contains("is of another restore"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn f85_the_proof_finds_rows_that_code_in_the_dump_has_changed() {
+    for major in MAJORS {
+        let place = Place::new(major);
+        place.server.psql(
+            "postgres",
+            "CREATE DATABASE sly TEMPLATE template0;
+             \\connect sly
+             CREATE TABLE t AS SELECT n, 'row ' || n AS text FROM generate_series(1, 100) n;
+             CREATE TABLE u AS TABLE t;
+             CREATE FUNCTION sly() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN
+                 IF pg_catalog.current_database() <> 'sly' THEN UPDATE public.t SET text = 'changed' WHERE n = 7; END IF;
+                 RETURN 1;
+             END $$;
+             CREATE MATERIALIZED VIEW v AS SELECT public.sly();",
+        );
+        let archive = place.dr_dump(&["sly"]);
+        let ran = run(&mut place.restore(&["--into", "new"]), &archive);
+        let said = ran.ends(1);
+        assert!(said.contains("\"public\".\"t\" has the same number of rows, 100, with other content") && !said.contains("\"u\""), "{said}");
+        assert!(said.contains("the restored database is kept as new_restoring_"), "{said}");
+        assert_eq!(place.databases("new"), "");
+        assert_eq!(place.databases("new_restoring%").lines().count(), 1);
+        run(&mut place.restore(&["--into", "new", "--no-prove"]), &archive).record();
+        assert_eq!(place.server.psql("new", "SELECT text FROM t WHERE n = 7"), "changed");
+    }
+}
+
+#[test]
+fn f77_an_unsigned_archive_is_not_read_by_a_client_with_a_known_flaw() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE DATABASE small; \\connect small\nCREATE TABLE t AS SELECT 1 AS n");
+    let archive = place.dr_dump(&["small"]);
+    let mut command = place.restore(&["--into", "new"]);
+    command.env_remove("DR_TRUST_ARCHIVE").env("DR_PG_BINDIRS", place.stub("pg_restore", "15.2"));
+    assert!(run(&mut command, &archive).ends(80).contains("--trust-archive"));
+    assert_eq!(place.databases("new%"), "");
+}
+
+#[test]
+fn a_table_that_a_script_of_an_extension_fills_holds_what_the_dump_held() {
+    // PostgreSQL 18 finds extensions outside of its own directories.
+    let server = Server::initialise(18, &[]);
+    let directory = server.socket_dir().join("extension");
+    std::fs::create_dir(&directory).expect("a directory");
+    server.configure(&[("extension_control_path", &format!("{}:$system", server.socket_dir().display()))]);
+    server.restart();
+    let place = Place { server, dir: tempfile::TempDir::new().expect("a scratch directory") };
+    let control = directory.join("dr_test.control");
+    std::fs::write(&control, "comment = 'test'\ndefault_version = '1.0'\nrelocatable = false\nschema = public\n").expect("a control file");
+    std::fs::write(
+        directory.join("dr_test--1.0.sql"),
+        "CREATE TABLE kind (id integer PRIMARY KEY, own boolean NOT NULL);
+         CREATE TABLE thing (id integer PRIMARY KEY, kind integer REFERENCES kind);
+         INSERT INTO kind VALUES (1, false), (2, true), (3, true);
+         INSERT INTO thing VALUES (10, 2);
+         SELECT pg_catalog.pg_extension_config_dump('thing', '');
+         SELECT pg_catalog.pg_extension_config_dump('kind', 'WHERE own');",
+    )
+    .expect("a script");
+    place.server.psql(
+        "postgres",
+        "CREATE DATABASE extended TEMPLATE template0;
+         \\connect extended
+         CREATE EXTENSION dr_test;
+         DELETE FROM thing; DELETE FROM kind WHERE id = 3; INSERT INTO kind VALUES (4, true); INSERT INTO thing VALUES (11, 4), (12, 2);",
+    );
+    let archive = place.dr_dump(&["extended"]);
+    let ran = run(&mut place.restore(&["--into", "new"]), &archive);
+    std::fs::remove_file(&control).expect("it is there");
+    let missing = run(&mut place.restore(&["--into", "other"]), &archive);
+    assert_eq!(ran.record()["proved"].as_bool(), Some(true));
+    assert_eq!(rows(&place.server, "new"), rows(&place.server, "extended"));
+    assert!(missing.ends(78).contains("extension dr_test 1.0"), "{}", missing.stderr);
+}

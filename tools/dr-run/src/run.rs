@@ -1,0 +1,91 @@
+//! Passes on what a command writes, and vouches for it once the command has exited with 0.
+
+use std::io::{self, BufRead, Write};
+
+use chrono::{DateTime, Utc};
+use dr_pipe::progress::Progress;
+use dr_pipe::record::{Extent, Produced, Receipt, Record, Start};
+use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, stream};
+
+use crate::args::Args;
+use crate::child::Running;
+use crate::{redact, suffix};
+
+const TOOL: &str = "dr-run";
+
+/// Runs the command, its output onto standard output.
+pub fn run(args: Args) -> Outcome {
+    let started_at = Utc::now();
+    let suffix = args.suffix.clone().unwrap_or_else(|| suffix::guess(&args.command).into());
+    let mut receipts = Receipts::open(args.receipt.receipt.as_deref())?;
+    let mut output = stream::output()?;
+    receipts.append(&start(started_at, &args, &suffix))?;
+
+    let mut command = Running::start(&args.command)?;
+    let written = match copy(&mut command, &mut output) {
+        Ok(written) => written,
+        Err(failure) => {
+            command.end();
+            return Err(failure);
+        }
+    };
+    command.finish()?;
+    if written.bytes == 0 {
+        let message = format!("{} wrote nothing", args.command[0].to_string_lossy());
+        return Err(Failure::new(Exit::Missing, message, "it must write the backup to its standard output"));
+    }
+    stream::settle(&output)?;
+    receipts.append(&receipt(started_at, &args, suffix, written))?;
+    Ok(Exit::Good)
+}
+
+/// Copies all that the command writes; gives what that was.
+fn copy(command: &mut Running, output: &mut impl Write) -> Result<Extent, Failure> {
+    let reading = |error: io::Error| Failure::io("reading from the command", &error);
+    let progress = Progress::new(TOOL, None);
+    let mut input = ReadAhead::new(command.output()).map_err(reading)?;
+    loop {
+        let bytes = input.fill_buf().map_err(reading)?;
+        if bytes.is_empty() {
+            break;
+        }
+        let n = bytes.len();
+        output.write_all(bytes).map_err(|error| Failure::io("writing standard output", &error))?;
+        input.consume(n);
+        progress.add(n as u64);
+    }
+    progress.finish();
+    Ok(input.extent().expect("the input has been read to its end"))
+}
+
+fn start(started_at: DateTime<Utc>, args: &Args, suffix: &str) -> Record {
+    Record::Start(Start { tool: TOOL.into(), started_at, kind: Some(args.kind), suffix: suffix.into() })
+}
+
+fn receipt(started_at: DateTime<Utc>, args: &Args, suffix: String, written: Extent) -> Record {
+    let produced = Produced {
+        kind: args.kind,
+        taken_at: started_at,
+        suffix,
+        host: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+        database: args.database.clone(),
+        server_version: None,
+        system_identifier: None,
+        command: Some(redact::redact(&args.command)),
+        plain_bytes: None,
+        tables: None,
+        rows: None,
+        archive: None,
+    };
+    Record::Receipt(Box::new(Receipt {
+        tool: TOOL.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_at,
+        finished_at: Utc::now(),
+        input: None,
+        output: Some(written),
+        produced: Some(produced),
+        encrypted: None,
+        pushed: None,
+    }))
+}

@@ -1,0 +1,208 @@
+//! Is this directory the store it was, or an empty mount point?
+//!
+//! A store's root holds `dr-store.json` with a random id; this host remembers the id of each path it has written to.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use dr_pipe::state;
+use serde::{Deserialize, Serialize};
+
+use super::publish::{self, DirectoryUpload};
+use crate::Error;
+use crate::key::MARKER;
+
+/// Name of the state that holds the id of each path, as a JSON object.
+const STATE: &str = "stores.json";
+
+#[derive(Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+    id: String,
+}
+
+/// What lies at the path of a store.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Unmarked,
+    Marked(String),
+}
+
+/// What to do about it.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Create,
+    Accept,
+    Refuse(&'static str),
+}
+
+fn judge(found: &Found, remembered: Option<&str>) -> Verdict {
+    match (found, remembered) {
+        (Found::Nothing | Found::Unmarked, None) => Verdict::Create,
+        (Found::Nothing, Some(_)) => Verdict::Refuse("it was a store before, and is not there now: not mounted?"),
+        (Found::Unmarked, Some(_)) => {
+            Verdict::Refuse("it was a store before, and its marker dr-store.json is missing now: not mounted?")
+        }
+        (Found::Marked(id), Some(known)) if id != known => {
+            Verdict::Refuse("another store is in its place: its marker dr-store.json has another id than before")
+        }
+        (Found::Marked(_), _) => Verdict::Accept,
+    }
+}
+
+/// Opens the store at `path`, making it one where this host has not seen it before; gives its canonical path and warnings.
+pub(super) fn open_for_write(path: &Path) -> Result<(PathBuf, Vec<String>), Error> {
+    let (root, found) = look(path)?;
+    match judge(&found, recall().get(&name_of(&root)).map(String::as_str)) {
+        Verdict::Refuse(why) => Err(Error::NotMounted { store: path.display().to_string(), why: why.into() }),
+        Verdict::Create => {
+            let mut warnings = vec![format!("{} was no store before: it is one now, marked by {MARKER}", path.display())];
+            warnings.extend(adopt(&root, found)?);
+            Ok((root, warnings))
+        }
+        Verdict::Accept => {
+            let warnings = adopt(&root, found)?.into_iter().collect();
+            Ok((root, warnings))
+        }
+    }
+}
+
+/// Makes `path` a store, or accepts the one that is there, whatever was remembered.
+pub(super) fn init(path: &Path) -> Result<(PathBuf, Vec<String>), Error> {
+    let (root, found) = look(path)?;
+    let warnings = adopt(&root, found)?.into_iter().collect();
+    Ok((root, warnings))
+}
+
+/// Passes a directory that is marked as a store.
+///
+/// # Errors
+/// [`Error::NotMounted`] where it is not, [`Error::Io`] where that cannot be told.
+pub(super) fn require(path: &Path) -> Result<(), Error> {
+    match read(path)? {
+        Some(_) => Ok(()),
+        None => Err(Error::NotMounted {
+            store: path.display().to_string(),
+            why: format!("it is no store: there is no {MARKER} in it (not mounted?)"),
+        }),
+    }
+}
+
+/// The canonical path, and what lies there.
+fn look(path: &Path) -> Result<(PathBuf, Found), Error> {
+    match path.canonicalize() {
+        Ok(root) if !root.is_dir() => Err(Error::io(path.display(), io::Error::from(io::ErrorKind::NotADirectory))),
+        Ok(root) => {
+            let found = read(&root)?.map_or(Found::Unmarked, |marker| Found::Marked(marker.id));
+            Ok((root, found))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+            match (parent.map(Path::canonicalize), path.file_name()) {
+                (Some(Ok(parent)), Some(name)) => Ok((parent.join(name), Found::Nothing)),
+                _ => Err(Error::NotMounted {
+                    store: path.display().to_string(),
+                    why: "neither it nor the directory it would be in exists: not mounted?".into(),
+                }),
+            }
+        }
+        Err(error) => Err(Error::io(path.display(), error)),
+    }
+}
+
+fn read(root: &Path) -> Result<Option<Marker>, Error> {
+    let path = root.join(MARKER);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(path.display(), error)),
+    };
+    match serde_json::from_slice::<Marker>(&text) {
+        Ok(marker) if marker.format == 1 => Ok(Some(marker)),
+        Ok(marker) => Err(wrong(&path, format!("format {} is newer than this program", marker.format))),
+        Err(error) => Err(wrong(&path, error.to_string())),
+    }
+}
+
+fn wrong(path: &Path, why: String) -> Error {
+    let hint = "restore the marker, or move it away and run dr-push --init --to DIR";
+    Error::Config { object: path.display().to_string(), why, hint: hint.into() }
+}
+
+/// Creates what is missing, and remembers the id. A state that cannot be kept is a warning: it only guards against
+/// directories that are not mounted.
+fn adopt(root: &Path, found: Found) -> Result<Option<String>, Error> {
+    let id = match found {
+        Found::Marked(id) => id,
+        Found::Unmarked => mark(root)?,
+        Found::Nothing => {
+            create(root)?;
+            mark(root)?
+        }
+    };
+    let mut known = recall();
+    if known.insert(name_of(root), id.clone()) == Some(id) {
+        return Ok(None);
+    }
+    Ok(state::remember(STATE, &known).err().map(|error| format!("cannot remember the store {}: {error}", root.display())))
+}
+
+/// Creates a directory (0700 whatever the umask) and makes its name durable.
+fn create(root: &Path) -> Result<(), Error> {
+    let io = |error| Error::io(root.display(), error);
+    match std::fs::DirBuilder::new().mode(0o700).create(root) {
+        Ok(()) => std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o700)).map_err(io)?,
+        // Another push was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(io(error)),
+    }
+    root.parent().map_or(Ok(()), publish::sync_directory)
+}
+
+/// Marks a directory as a store; gives the id, which is another's if that was quicker.
+fn mark(root: &Path) -> Result<String, Error> {
+    let path = root.join(MARKER);
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| Error::io("the system's random numbers", io::Error::other(error.to_string())))?;
+    let marker = Marker { format: 1, id: hex::encode(id) };
+    let text = serde_json::to_vec(&marker).map_err(|error| Error::io(path.display(), io::Error::from(error)))?;
+    let mut upload = DirectoryUpload::start(root, MARKER, path.display().to_string())?;
+    upload.write(&text)?;
+    upload.write(b"\n")?;
+    match upload.publish() {
+        Ok(_) => Ok(marker.id),
+        Err(Error::Exists { .. }) => match read(root)? {
+            Some(theirs) => Ok(theirs.id),
+            None => Err(Error::NotMounted { store: root.display().to_string(), why: "its marker came and went".into() }),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+fn recall() -> BTreeMap<String, String> {
+    state::recall(STATE).unwrap_or_default()
+}
+
+fn name_of(root: &Path) -> String {
+    root.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_becomes_a_store_only_where_none_was_before() {
+        let marked = |id: &str| Found::Marked(id.into());
+        assert_eq!(judge(&Found::Nothing, None), Verdict::Create);
+        assert_eq!(judge(&Found::Unmarked, None), Verdict::Create);
+        assert_eq!(judge(&marked("a"), None), Verdict::Accept);
+        assert_eq!(judge(&marked("a"), Some("a")), Verdict::Accept);
+        assert!(matches!(judge(&marked("b"), Some("a")), Verdict::Refuse(_)));
+        assert!(matches!(judge(&Found::Unmarked, Some("a")), Verdict::Refuse(_)));
+        assert!(matches!(judge(&Found::Nothing, Some("a")), Verdict::Refuse(_)));
+    }
+}

@@ -1,0 +1,174 @@
+//! How does a file get its name? Written beside it, synced, linked without replacing, and every directory above synced.
+//!
+//! The order matters (a name that outlives its bytes is a file of zeros after a power cut), and so does giving up at
+//! the first failed fsync: the kernel may have dropped the pages and call the next one good.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dr_pipe::stop::{self, OnStop};
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::key::TEMPORARY;
+use crate::{Confirmed, Error, Put, Stored};
+
+/// A file being written under a temporary name.
+pub(crate) struct DirectoryUpload {
+    file: File,
+    names: Arc<Names>,
+    /// The object's directory and all above it, up to the store's root.
+    above: Vec<PathBuf>,
+    object: String,
+    _on_stop: OnStop,
+}
+
+/// Both names of the file, in a directory that is held open.
+struct Names {
+    directory: OwnedFd,
+    temporary: String,
+    last: String,
+}
+
+impl DirectoryUpload {
+    /// Starts a file that will be `root/key`, creating the directories on the way.
+    pub(super) fn start(root: &Path, key: &str, object: String) -> Result<Self, Error> {
+        let io = |error: Errno| Error::io(&object, error);
+        let (folder, last) = key.rsplit_once('/').unwrap_or(("", key));
+        let above = create_directories(root, folder).map_err(|error| Error::io(&object, error))?;
+        let directory = open_directory(&above[0]).map_err(io)?;
+        let mut random = [0; 4];
+        getrandom::fill(&mut random).map_err(|error| Error::io(&object, io::Error::other(error.to_string())))?;
+        let temporary = format!("{TEMPORARY}{last}.{}", hex::encode(random));
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let names = Arc::new(Names { directory, temporary, last: last.into() });
+        let file = File::from(fs::openat(&names.directory, &names.temporary, flags, Mode::from_raw_mode(0o600)).map_err(io)?);
+        let on_stop = stop::on_stop({
+            let names = Arc::clone(&names);
+            move || names.remove_temporary()
+        });
+        let upload = DirectoryUpload { file, names, above, object, _on_stop: on_stop };
+        // The umask may have taken even our own rights.
+        let mode = upload.file.set_permissions(Permissions::from_mode(0o600));
+        mode.map_err(|error| Error::io(&upload.object, error))?;
+        Ok(upload)
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all(bytes).map_err(|error| Error::io(&self.object, error))
+    }
+
+    pub(crate) fn finish(self) -> Result<Stored, Error> {
+        self.publish()?;
+        let confirmed = Confirmed::Fsync;
+        Ok(Stored { confirmed, version_id: None, locked_until: None, storage_class: None, warnings: Vec::new() })
+    }
+
+    /// Makes the bytes durable, gives them their name, and makes that durable.
+    pub(super) fn publish(self) -> Result<Put, Error> {
+        let io = |error: io::Error| Error::io(&self.object, error);
+        self.file.sync_all().map_err(io)?;
+        let put = match self.names.link() {
+            Ok(()) => Put::Created,
+            Err(Errno::EXIST) => self.compare()?,
+            Err(error) => return Err(io(error.into())),
+        };
+        if let Err(error) = self.above.iter().try_for_each(|directory| sync_directory(directory)) {
+            if put == Put::Created {
+                self.names.remove(&self.names.last);
+            }
+            return Err(error);
+        }
+        Ok(put)
+    }
+
+    /// Whether the file that has our name holds our bytes.
+    fn compare(&self) -> Result<Put, Error> {
+        let exists = |comparable| Error::Exists { object: self.object.clone(), comparable };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let theirs = fs::openat(&self.names.directory, &self.names.last, flags, Mode::empty()).map_err(|_| exists(false))?;
+        let mut ours = self.file.try_clone().map_err(|error| Error::io(&self.object, error))?;
+        io::Seek::rewind(&mut ours).map_err(|error| Error::io(&self.object, error))?;
+        match same_bytes(&mut ours, &mut File::from(theirs)) {
+            Ok(true) => Ok(Put::Identical),
+            Ok(false) => Err(exists(true)),
+            Err(error) => Err(Error::io(&self.object, error)),
+        }
+    }
+}
+
+impl Drop for DirectoryUpload {
+    fn drop(&mut self) {
+        self.names.remove_temporary();
+    }
+}
+
+impl Names {
+    /// Links the temporary file to its last name, which must be free; where the file system has no links, renames it.
+    fn link(&self) -> Result<(), Errno> {
+        let directory = self.directory.as_fd();
+        match fs::linkat(directory, &self.temporary, directory, &self.last, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                fs::renameat_with(directory, &self.temporary, directory, &self.last, RenameFlags::NOREPLACE)
+            }
+            Ok(()) => {
+                self.remove_temporary();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_temporary(&self) {
+        self.remove(&self.temporary);
+    }
+
+    /// Unlinks a name of ours. If that fails, it is gone already, or the file system is, and nobody is left to act on it.
+    fn remove(&self, name: &str) {
+        let (Ok(()) | Err(_)) = fs::unlinkat(&self.directory, name, AtFlags::empty());
+    }
+}
+
+/// Creates `root/folder` and what is missing above it, 0700 whatever the umask; gives each directory, innermost first.
+fn create_directories(root: &Path, folder: &str) -> io::Result<Vec<PathBuf>> {
+    let mut above = vec![root.to_path_buf()];
+    let mut path = root.to_path_buf();
+    for part in folder.split('/').filter(|part| !part.is_empty()) {
+        path.push(part);
+        match fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o700)) {
+            Ok(()) => std::fs::set_permissions(&path, Permissions::from_mode(0o700))?,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        above.insert(0, path.clone());
+    }
+    Ok(above)
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
+    let synced = open_directory(path).and_then(fs::fsync);
+    synced.map_err(|error| Error::io(path.display(), error))
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn same_bytes(a: &mut impl Read, b: &mut impl Read) -> io::Result<bool> {
+    let (mut left, mut right) = (vec![0; 256 * 1024], vec![0; 256 * 1024]);
+    loop {
+        let n = dr_pipe::stream::fill(a, &mut left)?;
+        let m = dr_pipe::stream::fill(b, &mut right)?;
+        if left[..n] != right[..m] {
+            return Ok(false);
+        }
+        if n == 0 {
+            return Ok(true);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Where do backups live? In a directory or in S3, behind one small, synchronous interface.
+//!
+//! Every write is create-only: an object is written whole, made durable, and appears under its name at once or never; a
+//! name that is taken is never overwritten. Nothing here deletes. The push path needs no right but to create.
+
+mod args;
+mod directory;
+mod error;
+mod key;
+mod location;
+mod options;
+mod reader;
+mod s3;
+mod store;
+mod upload;
+
+pub use args::{PathStyle, StoreArgs};
+pub use error::Error;
+pub use location::Location;
+pub use options::{Confirmed, LockMode, Put, Stored, UploadOptions};
+pub use reader::ObjectReader;
+pub use store::{Listed, Store};
+pub use upload::Upload;

@@ -1,0 +1,73 @@
+//! What can be asked of an upload, and what a store says of it afterwards.
+
+use chrono::{DateTime, Utc};
+
+/// What is asked of an upload. Only S3 can honour any of it; a directory passes over it.
+#[derive(Clone, Debug, Default)]
+pub struct UploadOptions {
+    /// Storage class, such as `STANDARD_IA`; the bucket's default if absent.
+    pub storage_class: Option<String>,
+    /// Tags, as key and value.
+    pub tags: Vec<(String, String)>,
+    /// Object lock: until when the store must refuse to delete the object.
+    pub lock_until: Option<DateTime<Utc>>,
+    /// How strict that lock is.
+    pub lock_mode: LockMode,
+    /// How many bytes will come, if that is known or guessed: keeps parts, and with them memory, small for huge objects.
+    pub expected_bytes: Option<u64>,
+}
+
+/// How strict an object lock is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LockMode {
+    /// Nobody can shorten it.
+    #[default]
+    Compliance,
+    /// Whoever has s3:BypassGovernanceRetention can lift it.
+    Governance,
+}
+
+/// What became of a create-only write of a small object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is there now.
+    Created,
+    /// It was there before, with the same bytes.
+    Identical,
+}
+
+/// An object that is durable, and what the store says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// How the store confirmed the bytes.
+    pub confirmed: Confirmed,
+    /// The object's version, where the server keeps versions.
+    pub version_id: Option<String>,
+    /// Until when the server says it keeps the object locked.
+    pub locked_until: Option<DateTime<Utc>>,
+    /// The storage class the server reports.
+    pub storage_class: Option<String>,
+    /// What the user should be warned of: what was asked for and could not be confirmed.
+    pub warnings: Vec<String>,
+}
+
+/// How a store confirmed the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmed {
+    /// They are synced to a file system of ours.
+    Fsync,
+    /// The server returned our SHA-256.
+    Checksum,
+    /// The server said no more than that it has them.
+    Unconfirmed,
+}
+
+impl std::fmt::Display for Confirmed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Confirmed::Fsync => "fsync",
+            Confirmed::Checksum => "checksum",
+            Confirmed::Unconfirmed => "unconfirmed",
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! One store, whichever kind it is.
+
+use chrono::{DateTime, Utc};
+
+use crate::directory::Directory;
+use crate::location::Place;
+use crate::s3::S3;
+use crate::{Error, Location, ObjectReader, Put, StoreArgs, Upload, UploadOptions, key};
+
+/// An open store. Share it between threads behind a reference; all methods block.
+#[derive(Debug)]
+pub enum Store {
+    /// A directory of this host.
+    Directory(Directory),
+    /// A bucket of S3, or of a server that speaks like it.
+    S3(S3),
+}
+
+/// One object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key below the store.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When the store says it was last written; absent where it does not say.
+    pub modified_at: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Makes a store ready: creates the directory and its marker where they are missing, and accepts what is there as the
+    /// store of that name from now on. Does nothing for S3.
+    ///
+    /// # Errors
+    /// 74, 77 or 78 as the file system says.
+    pub fn init(location: &Location, args: &StoreArgs) -> Result<Store, Error> {
+        match location.place() {
+            Place::Directory(path) => Ok(Store::Directory(Directory::init(location, path)?)),
+            Place::S3 { .. } => Store::open_for_write(location, args),
+        }
+    }
+
+    /// Opens a store to create objects in it. A directory that this host has never seen is made a store (and
+    /// [`Store::warnings`] says so); S3 is not asked anything yet.
+    ///
+    /// # Errors
+    /// 78 if a directory was a store and is none now, or the settings for S3 are wrong.
+    pub fn open_for_write(location: &Location, args: &StoreArgs) -> Result<Store, Error> {
+        match location.place() {
+            Place::Directory(path) => Ok(Store::Directory(Directory::open_for_write(location, path)?)),
+            Place::S3 { bucket, prefix } => Ok(Store::S3(S3::open(location, bucket, prefix, args)?)),
+        }
+    }
+
+    /// Opens a store to read from it.
+    ///
+    /// # Errors
+    /// 78 if a directory is no store, or the settings for S3 are wrong.
+    pub fn open_for_read(location: &Location, args: &StoreArgs) -> Result<Store, Error> {
+        match location.place() {
+            Place::Directory(path) => Ok(Store::Directory(Directory::open_for_read(location, path)?)),
+            Place::S3 { bucket, prefix } => Ok(Store::S3(S3::open(location, bucket, prefix, args)?)),
+        }
+    }
+
+    /// The store as it was named.
+    pub fn location(&self) -> &Location {
+        match self {
+            Store::Directory(directory) => directory.location(),
+            Store::S3(s3) => s3.location(),
+        }
+    }
+
+    /// What the user should be told about how the store was opened; usually nothing.
+    pub fn warnings(&self) -> &[String] {
+        match self {
+            Store::Directory(directory) => directory.warnings(),
+            Store::S3(_) => &[],
+        }
+    }
+
+    /// Creates a small object, whole; tells whether it was there before with the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] where other bytes, or bytes that may not be read, have that name already.
+    pub fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(directory) => directory.put(key, bytes),
+            Store::S3(s3) => s3.put(key, bytes),
+        }
+    }
+
+    /// Starts to create an object of any size. It appears when the upload is finished, whole, or never.
+    ///
+    /// # Errors
+    /// As the store says; S3 may only find out while bytes are written.
+    pub fn upload(&self, key: &str, options: &UploadOptions) -> Result<Upload, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(directory) => Ok(Upload::directory(directory.upload(key)?)),
+            Store::S3(s3) => Ok(Upload::s3(s3.upload(key, options)?)),
+        }
+    }
+
+    /// The object's size in bytes; none if it is proven absent.
+    ///
+    /// # Errors
+    /// Wherever that cannot be told: a denied request is never an absent object.
+    pub fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(directory) => directory.size(key),
+            Store::S3(s3) => s3.size(key),
+        }
+    }
+
+    /// All bytes of a small object.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], or [`Error::Damaged`] where it is larger than `max_bytes`.
+    pub fn read(&self, key: &str, max_bytes: u64) -> Result<Vec<u8>, Error> {
+        use std::io::Read;
+        let reader = self.reader(key)?;
+        let object = format!("{}/{key}", self.location());
+        if reader.size() > max_bytes {
+            let why = format!("{} bytes, where at most {max_bytes} make sense", reader.size());
+            return Err(Error::Damaged { object, why });
+        }
+        let mut bytes = Vec::new();
+        let mut limited = reader.take(max_bytes);
+        limited.read_to_end(&mut bytes).map_err(|error| Error::from_read(object, error))?;
+        Ok(bytes)
+    }
+
+    /// The object as a seekable reader.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] where there is no such object.
+    pub fn reader(&self, key: &str) -> Result<ObjectReader, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(directory) => Ok(ObjectReader::directory(directory.reader(key)?)),
+            Store::S3(s3) => Ok(ObjectReader::s3(s3.reader(key)?)),
+        }
+    }
+
+    /// Every object whose key starts with `prefix` (empty: all), in byte order of keys: all of them, or an error.
+    ///
+    /// # Errors
+    /// Where any part of the listing fails.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, Error> {
+        match self {
+            Store::Directory(directory) => directory.list(prefix),
+            Store::S3(s3) => s3.list(prefix),
+        }
+    }
+}
