@@ -40,6 +40,10 @@ pub struct S3sFs(Running);
 #[derive(Debug)]
 pub struct Moto(Running);
 
+/// moto behind TLS, without any bucket: its certificate is in `certificate.pem` of its directory, and names 127.0.0.1.
+#[derive(Debug)]
+pub struct MotoTls(Running);
+
 /// garage: a distributed store. Ignores `If-None-Match` and object lock.
 #[derive(Debug)]
 pub struct Garage(Running);
@@ -100,6 +104,33 @@ impl Moto {
     /// What is in the bucket that is not done: the XML of its multipart uploads.
     pub fn multipart_uploads(&self) -> String {
         self.send("GET", &format!("/{BUCKET}?uploads"), "")
+    }
+}
+
+impl MotoTls {
+    /// Starts the server with a certificate that only itself vouches for.
+    ///
+    /// # Panics
+    /// If moto or openssl is not installed (scripts/setup test), or the server does not start.
+    pub fn start() -> MotoTls {
+        let program = tool("moto_server").expect("moto_server is installed: run scripts/setup test");
+        MotoTls(Running::start(|directory, port| {
+            let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
+            let mut openssl = Command::new("openssl");
+            openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+            openssl.args(["-subj", "/CN=dr-test", "-addext", "subjectAltName=IP:127.0.0.1"]);
+            openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+            let made = openssl.arg("-out").arg(&certificate).arg("-keyout").arg(&key).stderr(Stdio::null()).status()?;
+            assert!(made.success(), "openssl makes a certificate");
+            let mut command = Command::new(&program);
+            command.args(["-H", "127.0.0.1", "-p", &port.to_string(), "-c"]).arg(certificate).arg("-k").arg(key);
+            Ok(command)
+        }))
+    }
+
+    /// Its URL, for `--endpoint-url`.
+    pub fn tls_url(&self) -> String {
+        format!("https://{}", self.0.address)
     }
 }
 
@@ -164,7 +195,7 @@ macro_rules! server {
     )*};
 }
 
-server!(S3sFs Moto Garage);
+server!(S3sFs Moto MotoTls Garage);
 
 /// The environment in which an S3 client of ours reaches the server at `url`: credentials, and no profiles or roles of
 /// this machine.
@@ -214,7 +245,8 @@ impl Running {
     fn answers(&self) -> bool {
         let begun = Instant::now();
         loop {
-            if self.send("GET", "/", "").is_ok_and(|answer| answer.starts_with("HTTP/1.1")) {
+            // One that wants TLS hangs up without a word.
+            if self.send("GET", "/", "").is_ok() {
                 return !self.has_ended();
             }
             if self.has_ended() {
@@ -241,7 +273,10 @@ impl Running {
             format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
-        connection.read_to_end(&mut answer)?;
+        match connection.read_to_end(&mut answer) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => return Err(error),
+            _ => {}
+        }
         connection.shutdown(Shutdown::Both).or_else(|error| match error.kind() {
             io::ErrorKind::NotConnected => Ok(()),
             _ => Err(error),

@@ -98,7 +98,15 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// The object a manifest or receipt speaks of is not there, or of another size.
+    /// The object a manifest speaks of has another size.
+    #[error("{object}: {why}")]
+    OtherSize {
+        /// The object's key in its store.
+        object: String,
+        /// Which sizes.
+        why: String,
+    },
+    /// The object a manifest or receipt speaks of is not there, or not yet whole.
     #[error("{object}: {why}")]
     NoObject {
         /// The object's key in its store.
@@ -167,7 +175,7 @@ impl From<Error> for Failure {
             Error::BadSignature { .. } => {
                 "do not restore it, and find out who wrote it; name another backup, or another store that holds this one".into()
             }
-            Error::BadManifest { .. } | Error::NoObject { .. } => {
+            Error::BadManifest { .. } | Error::NoObject { .. } | Error::OtherSize { .. } => {
                 "name another backup, or another store that holds this one".into()
             }
             Error::RolledBack { witness, .. } => {
@@ -193,7 +201,11 @@ impl Error {
             | Error::TooFewStores { .. }
             | Error::NoObject { .. }
             | Error::NotFound(_) => Exit::Missing,
-            Error::BrokenLink { .. } | Error::Disorder(_) | Error::Malformed(_) | Error::BadManifest { .. } => Exit::Damaged,
+            Error::BrokenLink { .. }
+            | Error::Disorder(_)
+            | Error::Malformed(_)
+            | Error::BadManifest { .. }
+            | Error::OtherSize { .. } => Exit::Damaged,
             Error::OtherCluster { .. } | Error::EncryptedKey { .. } | Error::BadKey { .. } => Exit::Config,
             Error::BadSignature { .. } | Error::RolledBack { .. } => Exit::Untrusted,
             Error::Ambiguous { .. } | Error::NoStore => Exit::Usage,

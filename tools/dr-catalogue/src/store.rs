@@ -185,10 +185,9 @@ fn examine_all(candidates: &[Candidate], keys: &BTreeMap<String, Vec<PublicKey>>
 /// The object must lie beside its manifest, with the size the manifest says.
 fn object_is_there(manifest: &Manifest, objects: &BTreeMap<String, u64>) -> Result<(), Error> {
     let object = format!("{}{}", name::folder(&manifest.cluster, manifest.kind), manifest.object);
-    let why = match objects.get(&object) {
-        Some(bytes) if *bytes == manifest.bytes => return Ok(()),
-        Some(bytes) => format!("{bytes} bytes, but its manifest says {}", manifest.bytes),
-        None => "there is a manifest, but not the object itself".into(),
-    };
-    Err(Error::NoObject { object, why })
+    match objects.get(&object) {
+        Some(bytes) if *bytes == manifest.bytes => Ok(()),
+        Some(bytes) => Err(Error::OtherSize { object, why: format!("{bytes} bytes, but its manifest says {}", manifest.bytes) }),
+        None => Err(Error::NoObject { object, why: "there is a manifest, but not the object itself".into() }),
+    }
 }

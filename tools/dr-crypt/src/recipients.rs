@@ -215,10 +215,8 @@ mod tests {
     #[test]
     fn a_plugin_that_is_not_installed_is_said_so() {
         // Any bech32 string with such a prefix is a plugin's recipient; the data is the plugin's own affair.
-        let text = "age1nobodyhasthis1qqqsyqcyq5rqwzqf3s9mze";
-        match read(&[text], None) {
+        match read(&["age1nobodyhasthis1qpzry9xqsg40us"], None) {
             Err(Error::Plugin(why)) => assert!(why.contains("age-plugin-nobodyhasthis"), "{why}"),
-            Err(Error::Recipient { .. }) => {} // the checksum of the example, where it does not hold
             other => panic!("{:?}", other.map(|found| found.given)),
         }
     }

@@ -26,7 +26,7 @@ pub struct Args {
     #[command(flatten)]
     pub receipt: ReceiptArgs,
     /// Dump definitions only, no data
-    #[arg(short, long, env = "DR_SCHEMA_ONLY")]
+    #[arg(short, long, env = "DR_SCHEMA_ONLY", value_parser = clap::builder::FalseyValueParser::new())]
     pub schema_only: bool,
     /// Compress with zstd level N, 1 to 19
     #[arg(long, value_name = "N", env = "DR_LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
@@ -35,13 +35,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "DR_PG_DUMP")]
     pub pg_dump: Option<PathBuf>,
     /// Leave the passwords of roles out of globals.sql
-    #[arg(long, env = "DR_NO_ROLE_PASSWORDS")]
+    #[arg(long, env = "DR_NO_ROLE_PASSWORDS", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_role_passwords: bool,
     /// Leave roles and tablespaces out
-    #[arg(long, env = "DR_NO_GLOBALS")]
+    #[arg(long, env = "DR_NO_GLOBALS", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_globals: bool,
     /// Take a database without tables, or without a single row, for a good backup
-    #[arg(long, env = "DR_ALLOW_EMPTY")]
+    #[arg(long, env = "DR_ALLOW_EMPTY", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_empty: bool,
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong)]

@@ -6,13 +6,13 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::args::Args;
+use crate::dump::TOOL;
 use dr_archive::Writer;
 use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
-use crate::args::Args;
-use crate::dump::TOOL;
 
 /// What is needed to have the definitions written.
 pub struct Ddl<'a> {
@@ -74,7 +74,10 @@ impl Ddl<'_> {
         if !self.args.no_role_passwords {
             match self.run(command(true)) {
                 Err(failure) if failure.message.contains("pg_authid") => {
-                    warn(TOOL, "roles are dumped without their passwords: only a superuser may read them (--no-role-passwords is silent)");
+                    warn(
+                        TOOL,
+                        "roles are dumped without their passwords: only a superuser may read them (--no-role-passwords is silent)",
+                    );
                 }
                 done => return done,
             }
@@ -86,7 +89,8 @@ impl Ddl<'_> {
     /// a warning; pg_dump's advice about circular foreign keys is left out, as our restores load data before constraints.
     fn run(&self, mut command: Command) -> Result<(), Failure> {
         let guard = self.conn.child(&mut command)?;
-        let name = Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let name =
+            Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| Failure::io(&name, &error))?;
         let mut said = String::new();
@@ -100,7 +104,11 @@ impl Ddl<'_> {
         if !status.success() {
             let line = said.lines().find(|line| line.contains("error:")).or(said.lines().next()).unwrap_or("it said nothing");
             let detail = said.lines().find(|line| line.contains("ERROR:") && *line != line.trim_start()).unwrap_or("");
-            return Err(Failure::new(exit_of(&said), format!("{name} failed ({status}): {line} {detail}"), "nothing was published; run it by hand to see more"));
+            return Err(Failure::new(
+                exit_of(&said),
+                format!("{name} failed ({status}): {line} {detail}"),
+                "nothing was published; run it by hand to see more",
+            ));
         }
         let circular = |line: &&str| line.contains("circular") || line.contains("detail:") || line.contains("hint:");
         for line in said.lines().filter(|line| line.contains("warning:")).filter(|line| !circular(line)) {
@@ -139,7 +147,8 @@ fn table_entry(line: &str) -> Option<u32> {
 /// What kind of failure a child's last words tell of: a lock not had is worth a retry, a server that went away is not our fault.
 fn exit_of(said: &str) -> Exit {
     let has = |needle: &str| said.contains(needle);
-    if has("lock timeout") || has("LockTable") || has("could not obtain lock") {
+    // pg_dump waits for its locks under a statement timeout.
+    if has("lock timeout") || has("statement timeout") || has("could not obtain lock") {
         Exit::Busy
     } else if has("permission denied") {
         Exit::Denied

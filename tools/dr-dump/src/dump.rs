@@ -1,13 +1,12 @@
 //! The verb: what is read, in which order, and when it may be vouched for.
 
 use std::fs::File;
-use std::io::Write;
 
 use chrono::Utc;
 use dr_archive::{Finished, Options, Writer};
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{Kind, Produced, Receipt, Record, Start};
-use dr_pipe::{Exit, Failure, Outcome, Receipts, TallyWriter, warn};
+use dr_pipe::{Exit, Failure, Outcome, Receipts, TallyWriter, stream, warn};
 use dr_postgres::about::{About, Scope};
 use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
@@ -94,7 +93,7 @@ fn write(
     let (out, finished) = archive.finish()?;
     progress.finish();
     let extent = out.tally().extent();
-    out.into_inner().flush().map_err(|error| Failure::io("standard output", &error))?;
+    stream::settle(&out.into_inner())?;
     Ok((extent, finished, reading))
 }
 
@@ -114,7 +113,11 @@ fn describe(args: &Args, conn: &ConnInfo, clients: &Clients, snapshot: &mut Snap
         scope: Scope { schema_only: args.schema_only, partial: args.scope.is_partial() },
         tables: members::tables(&snapshot.relations, args.schema_only),
         large_objects: objects as u64,
-        sequences: snapshot.relations.iter().filter(|relation| relation.kind == dr_postgres::relations::RelationKind::Sequence).count() as u64,
+        sequences: snapshot
+            .relations
+            .iter()
+            .filter(|relation| relation.kind == dr_postgres::relations::RelationKind::Sequence)
+            .count() as u64,
     };
     for extension in members::unregistered(&mut snapshot.session)? {
         warn(TOOL, format!("rows of {extension} are not dumped: its extension has not registered the table for dumps"));
@@ -140,7 +143,11 @@ fn produced(about: About, finished: &Finished, reading: &Reading) -> Produced {
 }
 
 fn empty(about: &About, what: &str) -> Failure {
-    Failure::new(Exit::Missing, format!("database {:?} {what}", about.database), "is it the right database? --allow-empty takes it as it is")
+    Failure::new(
+        Exit::Missing,
+        format!("database {:?} {what}", about.database),
+        "is it the right database? --allow-empty takes it as it is",
+    )
 }
 
 fn relation_oids(relations: &[Relation]) -> Vec<(u32, String)> {

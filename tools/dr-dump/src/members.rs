@@ -6,11 +6,11 @@ use dr_archive::Writer;
 use dr_pipe::record::{self, Record};
 use dr_pipe::{Exit, Failure};
 use dr_postgres::about::{About, TableFacts};
+use dr_postgres::large_objects;
 use dr_postgres::quote::{self, identifier, literal};
 use dr_postgres::reading::Reading;
 use dr_postgres::relations::{Relation, RelationKind};
 use dr_postgres::rows::Format;
-use dr_postgres::large_objects;
 use dr_postgres::wire::Session;
 
 /// The folder of large objects.
@@ -66,7 +66,8 @@ pub fn without_data(relations: &[Relation]) -> Vec<Relation> {
 
 /// Writes what is known before any row is read.
 pub fn head<W: Write + Send>(archive: &Writer<W>, about: &About, session: &mut Session, objects: &[u32]) -> Result<(), Failure> {
-    let mut json = serde_json::to_vec_pretty(about).map_err(|error| Failure::new(Exit::Bug, error.to_string(), "please report this"))?;
+    let mut json =
+        serde_json::to_vec_pretty(about).map_err(|error| Failure::new(Exit::Bug, error.to_string(), "please report this"))?;
     json.push(b'\n');
     archive.small("about.json", None, &json)?;
     archive.small("database.sql", None, database_sql(about).as_bytes())?;
@@ -90,8 +91,7 @@ pub fn head<W: Write + Send>(archive: &Writer<W>, about: &About, session: &mut S
 
 const LARGE_OBJECTS_CREATE: &str = "CREATE TEMPORARY TABLE dr_large_objects (oid oid, \"offset\" bigint, data bytea);\n";
 const LARGE_OBJECTS_COPY: &str = "COPY pg_temp.dr_large_objects (oid, \"offset\", data) FROM STDIN;\n";
-const LARGE_OBJECTS_LOAD: &str =
-    "SELECT pg_catalog.count(pg_catalog.lo_put(oid, \"offset\", data)) FROM pg_temp.dr_large_objects;\nTRUNCATE pg_temp.dr_large_objects;\n";
+const LARGE_OBJECTS_LOAD: &str = "SELECT pg_catalog.count(pg_catalog.lo_put(oid, \"offset\", data)) FROM pg_temp.dr_large_objects;\nTRUNCATE pg_temp.dr_large_objects;\n";
 
 /// Writes what is known only after all rows were read.
 pub fn tail<W: Write + Send>(archive: &Writer<W>, reading: &Reading) -> Result<(), Failure> {
@@ -123,8 +123,15 @@ fn database_sql(about: &About) -> String {
         identifier(&properties.owner),
     );
     for setting in &properties.settings {
-        let whose = setting.role.as_ref().map_or(format!("DATABASE {name}"), |role| format!("ROLE {} IN DATABASE {name}", identifier(role)));
-        sql.push_str(&format!("ALTER {whose} SET {} TO {};\n", identifier(&setting.name), quote::setting(&setting.name, &setting.value)));
+        let whose = setting
+            .role
+            .as_ref()
+            .map_or(format!("DATABASE {name}"), |role| format!("ROLE {} IN DATABASE {name}", identifier(role)));
+        sql.push_str(&format!(
+            "ALTER {whose} SET {} TO {};\n",
+            identifier(&setting.name),
+            quote::setting(&setting.name, &setting.value)
+        ));
     }
     sql
 }
@@ -142,7 +149,14 @@ pub fn unregistered(session: &mut Session) -> Result<Vec<String>, Failure> {
 
 /// Whether the server's statistics say that the tables of the dump hold rows.
 pub fn rows_expected(session: &mut Session, about: &About) -> Result<bool, Failure> {
-    let oids = about.tables.iter().filter(|table| table.skipped.is_none()).map(|table| table.oid.to_string()).collect::<Vec<_>>().join(",");
-    let rows = session.query(&format!("SELECT coalesce(max(reltuples), 0) > 0 FROM pg_catalog.pg_class WHERE oid = ANY ('{{{oids}}}'::oid[])"))?;
+    let oids = about
+        .tables
+        .iter()
+        .filter(|table| table.skipped.is_none())
+        .map(|table| table.oid.to_string())
+        .collect::<Vec<_>>()
+        .join(",");
+    let rows = session
+        .query(&format!("SELECT coalesce(max(reltuples), 0) > 0 FROM pg_catalog.pg_class WHERE oid = ANY ('{{{oids}}}'::oid[])"))?;
     Ok(rows.iter().any(|row| row.get(0) == Some("t")))
 }

@@ -39,7 +39,11 @@ impl<'a, W: Write + Send> ArchiveSink<'a, W> {
             Origin::Table(relation) => {
                 let (folder, counter) = self.tables.get(&relation.oid).expect("the sink was made from the relations that are read");
                 if format == Format::Binary && self.first_binary(relation.oid) {
-                    self.archive.small(&format!("{folder}/copy-binary.sql"), None, members::copy_in(relation, format).as_bytes())?;
+                    self.archive.small(
+                        &format!("{folder}/copy-binary.sql"),
+                        None,
+                        members::copy_in(relation, format).as_bytes(),
+                    )?;
                 }
                 (folder.as_str(), counter)
             }

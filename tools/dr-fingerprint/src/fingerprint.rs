@@ -58,9 +58,14 @@ fn expected(path: &Path) -> Result<Vec<Fingerprint>, Failure> {
         let file = File::open(path).map_err(|error| Failure::io(path.display(), &error))?;
         record::read(&mut BufReader::new(file)).map_err(|failure| failure.within(path.display()))?
     };
-    let prints: Vec<_> = records.into_iter().filter_map(|record| if let Record::Fingerprint(print) = record { Some(print) } else { None }).collect();
+    let prints: Vec<_> =
+        records.into_iter().filter_map(|record| if let Record::Fingerprint(print) = record { Some(print) } else { None }).collect();
     if prints.is_empty() {
-        return Err(Failure::new(Exit::Missing, format!("{} holds no fingerprint records", path.display()), "make some with dr-fingerprint, or take fingerprint.jsonl from a dump"));
+        return Err(Failure::new(
+            Exit::Missing,
+            format!("{} holds no fingerprint records", path.display()),
+            "make some with dr-fingerprint, or take fingerprint.jsonl from a dump",
+        ));
     }
     Ok(prints)
 }

@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod args;
+mod at_start;
 mod behind;
 mod chain;
 mod digest;

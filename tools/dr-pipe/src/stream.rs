@@ -32,7 +32,7 @@ pub fn output() -> Result<std::fs::File, Failure> {
     }
     // Closed on exec: a command we start must not keep the next tool from seeing the end.
     let copy = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3).map_err(|error| Failure::io("standard output", &error.into()))?;
-    if stands_for_closed(&copy) {
+    if crate::at_start::stdout_was_closed() {
         return Err(Failure::new(
             Exit::Io,
             "standard output is closed",
@@ -40,15 +40,6 @@ pub fn output() -> Result<std::fs::File, Failure> {
         ));
     }
     Ok(std::fs::File::from(copy))
-}
-
-/// Whether `fd` is what the Rust runtime puts in the place of a standard stream that was closed when the process started:
-/// /dev/null, opened for reading and writing. A shell's `>/dev/null` opens it for writing only.
-fn stands_for_closed(fd: &impl std::os::fd::AsFd) -> bool {
-    let null = rustix::fs::stat("/dev/null").map(|null| null.st_rdev);
-    let same = rustix::fs::fstat(fd).is_ok_and(|stat| Ok(stat.st_rdev) == null);
-    let mode = rustix::fs::fcntl_getfl(fd).map(|flags| flags & rustix::fs::OFlags::RWMODE);
-    same && mode == Ok(rustix::fs::OFlags::RDWR)
 }
 
 /// Makes durable what was written to `output`; pipes and devices have nothing to sync.

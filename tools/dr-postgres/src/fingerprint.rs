@@ -84,7 +84,9 @@ impl std::fmt::Display for Difference {
             Difference::Changed { expected, found } if expected.rows != found.rows => {
                 write!(f, "{} has {} rows, {} expected", found.name, found.rows, expected.rows)
             }
-            Difference::Changed { found, .. } => write!(f, "{} has the same number of rows, {}, with other content", found.name, found.rows),
+            Difference::Changed { found, .. } => {
+                write!(f, "{} has the same number of rows, {}, with other content", found.name, found.rows)
+            }
         }
     }
 }
@@ -131,7 +133,8 @@ mod tests {
 
     #[test]
     fn differences_name_what_differs() {
-        let print = |name: &str, rows| Fingerprint { subject: Subject::Table, name: name.into(), rows, digest: Sha256([rows as u8; 32]) };
+        let print =
+            |name: &str, rows| Fingerprint { subject: Subject::Table, name: name.into(), rows, digest: Sha256([rows as u8; 32]) };
         let found = differences(&[print("a", 1), print("b", 2), print("c", 3)], &[print("b", 2), print("c", 4), print("d", 5)]);
         let text: Vec<_> = found.iter().map(Difference::to_string).collect();
         assert_eq!(text, ["a is missing (1 rows expected)", "c has 4 rows, 3 expected", "d is unexpected (5 rows)"]);

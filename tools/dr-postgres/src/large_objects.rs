@@ -37,7 +37,8 @@ pub(crate) fn copy_out(session: &mut Session, oids: &[u32]) -> Result<String, Fa
         "SELECT oid, pg_catalog.lo_lseek64(pg_catalog.lo_open(oid, x'40000'::int), 0, 2) FROM pg_catalog.unnest('{{{list}}}'::oid[]) AS o(oid)"
     ))?;
     session.execute("ROLLBACK TO SAVEPOINT dr; RELEASE SAVEPOINT dr")?;
-    let sizes = rows.iter().filter_map(|row| Some(format!("({}::oid,{}::int8)", row.get(0)?, row.get(1)?))).collect::<Vec<_>>().join(",");
+    let sizes =
+        rows.iter().filter_map(|row| Some(format!("({}::oid,{}::int8)", row.get(0)?, row.get(1)?))).collect::<Vec<_>>().join(",");
     Ok(format!(
         "COPY (SELECT o.oid, p.start, pg_catalog.lo_get(o.oid, p.start, {ROW_BYTES}) FROM (VALUES {sizes}) AS o(oid, size), \
          pg_catalog.generate_series(0, pg_catalog.int8larger(o.size - 1, 0), {ROW_BYTES}) AS p(start)) TO STDOUT"
@@ -96,7 +97,12 @@ fn labels(session: &mut Session, list: &str, sql: &mut String) -> Result<(), Fai
     ))?;
     for row in rows.iter() {
         let text = |column| row.get(column).unwrap_or_default();
-        sql.push_str(&format!("SECURITY LABEL FOR {} ON LARGE OBJECT {} IS {};\n", identifier(text(1)), text(0), literal(text(2)).trim_start()));
+        sql.push_str(&format!(
+            "SECURITY LABEL FOR {} ON LARGE OBJECT {} IS {};\n",
+            identifier(text(1)),
+            text(0),
+            literal(text(2)).trim_start()
+        ));
     }
     Ok(())
 }

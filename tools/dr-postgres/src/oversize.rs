@@ -58,7 +58,9 @@ pub(crate) fn sum(copy: &mut CopyOut<'_>, select: &Select, sum: &mut RowSum) -> 
             continue;
         }
         if usize::from(u16::from_be_bytes(count)) != select.is_bytea.len() {
-            return Err(Failure::new(Exit::Protocol, "a row has another number of columns than its table", "please report this").into());
+            return Err(
+                Failure::new(Exit::Protocol, "a row has another number of columns than its table", "please report this").into()
+            );
         }
         sum.add_digest(line_digest(copy, select, &mut buf)?);
     }
@@ -115,6 +117,32 @@ fn escaped(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scope::ScopeArgs;
+    use crate::{ConnInfo, Environment, relations, settings};
+
+    #[test]
+    fn the_lines_put_together_here_are_those_that_copy_writes() {
+        let server = dr_testing::postgres::Server::start(dr_testing::postgres::majors()[0]);
+        server.psql("postgres", include_str!("../../../tests/sample/every-object.sql"));
+        let conn = ConnInfo::resolve(&server.conninfo("postgres"), &Environment::default()).unwrap();
+        let mut session = Session::connect(&conn, "test").unwrap();
+        settings::for_reading(&mut session, false).unwrap();
+        for relation in
+            relations::find(&mut session, &ScopeArgs::default(), true).unwrap().iter().filter(|relation| relation.has_rows())
+        {
+            let (mut here, mut there) = (RowSum::default(), RowSum::default());
+            let mut copy = session.copy_out(&format!("COPY {}{} TO STDOUT", relation.qualified(), relation.column_list())).unwrap();
+            while copy.next_message().unwrap().is_some() {
+                let line = copy.body().unwrap();
+                there.add_row(line.strip_suffix(b"\n").unwrap());
+            }
+            drop(copy);
+            let select = select_list(&mut session, relation).unwrap();
+            let sql = format!("COPY (SELECT {} FROM ONLY {}) TO STDOUT (FORMAT binary)", select.list, relation.qualified());
+            assert!(sum(&mut session.copy_out(&sql).unwrap(), &select, &mut here).is_ok());
+            assert_eq!(here, there, "{}", relation.qualified());
+        }
+    }
 
     #[test]
     fn text_is_escaped_as_copy_does() {

@@ -21,8 +21,14 @@ pub fn literal(text: &str) -> String {
 /// The value of a setting as `ALTER DATABASE … SET` wants it. Parameters that are lists of quoted names are stored with
 /// their quotes (PostgreSQL's variable_is_guc_list_quote) and go as they are; all others are literals.
 pub fn setting(name: &str, value: &str) -> String {
-    const LISTS: [&str; 6] =
-        ["local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"];
+    const LISTS: [&str; 6] = [
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "shared_preload_libraries",
+        "temp_tablespaces",
+        "unix_socket_directories",
+    ];
     let list = LISTS.iter().any(|list| list.eq_ignore_ascii_case(name));
     if list && !value.is_empty() { value.to_owned() } else { literal(value).trim_start().to_owned() }
 }

@@ -9,6 +9,7 @@ use dr_pipe::progress::Progress;
 use dr_pipe::record::{Fingerprint, Subject};
 use dr_pipe::{Exit, Failure, warn};
 
+use crate::Error;
 use crate::conninfo::ConnInfo;
 use crate::fingerprint::RowSum;
 use crate::relations::{Relation, RelationKind};
@@ -16,7 +17,6 @@ use crate::rows::{Interruption, NoSink, Origin, RowReader, Sink};
 use crate::scope::ScopeArgs;
 use crate::sequences::{self, SequenceState};
 use crate::snapshot::{Snapshot, SnapshotArgs};
-use crate::Error;
 use crate::wire::{Canceller, Session};
 use crate::{large_objects, oversize};
 
@@ -282,7 +282,11 @@ fn has_no_text_form(code: &str, message: &str) -> bool {
 }
 
 fn miscounted(said: u64, seen: u64) -> Failure {
-    Failure::new(Exit::Protocol, format!("the server says it sent {said} rows, {seen} have come"), "run it again; if it happens again, please report it")
+    Failure::new(
+        Exit::Protocol,
+        format!("the server says it sent {said} rows, {seen} have come"),
+        "run it again; if it happens again, please report it",
+    )
 }
 
 fn failure(interruption: Interruption) -> Failure {
@@ -340,7 +344,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///
 /// # Errors
 /// As [`Snapshot::take`] and [`Reader::read`].
-pub fn fingerprints(tool: &str, conn: &ConnInfo, scope: &ScopeArgs, args: &SnapshotArgs, workers: usize) -> Result<Vec<Fingerprint>, Failure> {
+pub fn fingerprints(
+    tool: &str,
+    conn: &ConnInfo,
+    scope: &ScopeArgs,
+    args: &SnapshotArgs,
+    workers: usize,
+) -> Result<Vec<Fingerprint>, Failure> {
     let mut snapshot = Snapshot::take(conn, tool, scope, args)?;
     // Of several hosts, all sessions must go to the one that holds the snapshot.
     let conn = &snapshot.session.conninfo().clone();

@@ -217,7 +217,8 @@ ORDER BY 1";
 
 fn add_columns(session: &mut Session, relations: &mut [Relation]) -> Result<(), Failure> {
     let with_columns = |relation: &&mut Relation| relation.kind != RelationKind::Sequence;
-    let mut by_oid: HashMap<u32, &mut Relation> = relations.iter_mut().filter(with_columns).map(|relation| (relation.oid, relation)).collect();
+    let mut by_oid: HashMap<u32, &mut Relation> =
+        relations.iter_mut().filter(with_columns).map(|relation| (relation.oid, relation)).collect();
     let oids = by_oid.keys().map(u32::to_string).collect::<Vec<_>>().join(",");
     let rows = session.query(&format!(
         "SELECT attrelid, attname FROM pg_catalog.pg_attribute WHERE attrelid = ANY ('{{{oids}}}'::oid[]) AND attnum > 0 AND NOT attisdropped \

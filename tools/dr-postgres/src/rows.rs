@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dr_pipe::{Exit, Failure};
 use sha2::Digest;
 
+use crate::Error;
 use crate::fingerprint::RowSum;
 use crate::relations::Relation;
-use crate::Error;
 use crate::wire::{CopyOut, WHOLE_BODY_MAX};
 
 /// The form rows are copied in.
@@ -114,7 +114,13 @@ pub(crate) struct RowReader<'a, S: Sink> {
 }
 
 impl<'a, S: Sink> RowReader<'a, S> {
-    pub fn new(sink: &'a S, origin: Origin<'a>, stop: &'a AtomicBool, progress: &'a dr_pipe::progress::Progress, buffer: Vec<u8>) -> Self {
+    pub fn new(
+        sink: &'a S,
+        origin: Origin<'a>,
+        stop: &'a AtomicBool,
+        progress: &'a dr_pipe::progress::Progress,
+        buffer: Vec<u8>,
+    ) -> Self {
         RowReader { sink, origin, stop, progress, piece: buffer, piece_rows: 0 }
     }
 
@@ -143,7 +149,9 @@ impl<'a, S: Sink> RowReader<'a, S> {
                 self.flush(Format::Text)?;
                 let mut row = HugeRow::new(copy, bytes, Some(sha2::Sha256::new()));
                 match target {
-                    Some(_) => self.sink.huge(self.origin, Format::Text, bytes as u64, &mut row).map_err(|failure| row.failure(failure))?,
+                    Some(_) => {
+                        self.sink.huge(self.origin, Format::Text, bytes as u64, &mut row).map_err(|failure| row.failure(failure))?
+                    }
                     None => row.drain()?,
                 }
                 sum.add_digest(row.digest());
@@ -176,7 +184,12 @@ impl<'a, S: Sink> RowReader<'a, S> {
                 let mut found = [0; BINARY_HEADER.len()];
                 read_exact(copy, &mut found)?;
                 if found != BINARY_HEADER {
-                    return Err(Failure::new(Exit::Protocol, "COPY in binary format has an unknown header", "is the server a fork of PostgreSQL?").into());
+                    return Err(Failure::new(
+                        Exit::Protocol,
+                        "COPY in binary format has an unknown header",
+                        "is the server a fork of PostgreSQL?",
+                    )
+                    .into());
                 }
                 bytes -= found.len();
             }

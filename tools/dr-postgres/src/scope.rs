@@ -22,13 +22,13 @@ pub struct ScopeArgs {
     #[arg(long = "exclude-table-data", value_name = "PATTERN")]
     pub exclude_table_data: Vec<String>,
     /// Leave out the data of unlogged tables
-    #[arg(long, env = "DR_NO_UNLOGGED_TABLE_DATA")]
+    #[arg(long, env = "DR_NO_UNLOGGED_TABLE_DATA", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_unlogged_table_data: bool,
     /// Read the data of foreign tables on servers matching PATTERN
     #[arg(long = "include-foreign-data", value_name = "PATTERN")]
     pub include_foreign_data: Vec<String>,
     /// Send the rows of every partition through the root of its tree
-    #[arg(long, env = "DR_LOAD_VIA_PARTITION_ROOT")]
+    #[arg(long, env = "DR_LOAD_VIA_PARTITION_ROOT", value_parser = clap::builder::FalseyValueParser::new())]
     pub load_via_partition_root: bool,
 }
 
@@ -46,7 +46,9 @@ impl ScopeArgs {
 
     /// The flags that make `pg_dump` mean the same part.
     pub fn pg_dump_flags(&self) -> Vec<String> {
-        let flag = |name: &'static str, patterns: &[String]| patterns.iter().map(move |pattern| format!("--{name}={pattern}")).collect::<Vec<_>>();
+        let flag = |name: &'static str, patterns: &[String]| {
+            patterns.iter().map(move |pattern| format!("--{name}={pattern}")).collect::<Vec<_>>()
+        };
         [
             flag("schema", &self.schemas),
             flag("exclude-schema", &self.exclude_schemas),
@@ -91,13 +93,15 @@ impl ScopeArgs {
     /// # Errors
     /// Says which pattern is malformed.
     pub fn foreign_included(&self) -> Result<String, String> {
-        let terms: Result<Vec<_>, _> = self.include_foreign_data.iter().map(|text| Ok(matches("fs.srvname", &pattern::parse_undotted(text)?))).collect();
+        let terms: Result<Vec<_>, _> =
+            self.include_foreign_data.iter().map(|text| Ok(matches("fs.srvname", &pattern::parse_undotted(text)?))).collect();
         terms.map(|terms| any(&terms))
     }
 }
 
 fn any_schema(patterns: &[String]) -> Result<String, String> {
-    let terms: Result<Vec<_>, String> = patterns.iter().map(|text| Ok(matches("n.nspname", &pattern::parse_undotted(text)?))).collect();
+    let terms: Result<Vec<_>, String> =
+        patterns.iter().map(|text| Ok(matches("n.nspname", &pattern::parse_undotted(text)?))).collect();
     terms.map(|terms| any(&terms))
 }
 

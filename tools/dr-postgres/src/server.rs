@@ -17,8 +17,14 @@ pub fn facts(session: &mut Session) -> Result<ServerFacts, Failure> {
     let row = rows.iter().next();
     let text = |column| row.as_ref().and_then(|row| row.get(column)).unwrap_or_default().to_owned();
     let may_ask = text(2) == "t";
-    let identifier = if may_ask { column(session, "SELECT system_identifier FROM pg_catalog.pg_control_system()")?.pop() } else { None };
-    Ok(ServerFacts { version: session.server_version(), version_text: text(0), system_identifier: identifier, standby: text(1) == "t" })
+    let identifier =
+        if may_ask { column(session, "SELECT system_identifier FROM pg_catalog.pg_control_system()")?.pop() } else { None };
+    Ok(ServerFacts {
+        version: session.server_version(),
+        version_text: text(0),
+        system_identifier: identifier,
+        standby: text(1) == "t",
+    })
 }
 
 /// What `CREATE DATABASE` and `ALTER DATABASE` must say to make this database anew.
@@ -28,7 +34,13 @@ pub fn facts(session: &mut Session) -> Result<ServerFacts, Failure> {
 pub fn properties(session: &mut Session) -> Result<DatabaseProperties, Failure> {
     let version = session.server_version();
     let provider = if version >= 150_000 { "d.datlocprovider" } else { "'c'" };
-    let locale = if version >= 170_000 { "d.datlocale" } else if version >= 150_000 { "d.daticulocale" } else { "NULL" };
+    let locale = if version >= 170_000 {
+        "d.datlocale"
+    } else if version >= 150_000 {
+        "d.daticulocale"
+    } else {
+        "NULL"
+    };
     let rules = if version >= 160_000 { "d.daticurules" } else { "NULL" };
     let collation = if version >= 150_000 { "d.datcollversion" } else { "NULL" };
     let rows = session.query(&format!(

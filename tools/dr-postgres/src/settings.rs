@@ -42,7 +42,9 @@ pub fn for_restoring(session: &mut Session) -> Result<(), Failure> {
 /// What not every supported release has, and what comes last: names are found in pg_catalog only (CVE-2018-1058), views
 /// and foreign tables are not expanded in place of tables (CVE-2024-7348), bytes go through without conversion.
 fn newer(session: &mut Session, restricted: &str) -> Result<(), Failure> {
-    for (name, value) in [("transaction_timeout", "0"), ("idle_session_timeout", "0"), ("restrict_nonsystem_relation_kind", restricted)] {
+    for (name, value) in
+        [("transaction_timeout", "0"), ("idle_session_timeout", "0"), ("restrict_nonsystem_relation_kind", restricted)]
+    {
         session.execute(&format!(
             "SELECT pg_catalog.set_config(name, '{value}', false) FROM pg_catalog.pg_settings WHERE name = '{name}'"
         ))?;

@@ -9,10 +9,10 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure};
 
+use crate::Error;
 use crate::conninfo::ConnInfo;
 use crate::relations::{self, Relation};
 use crate::scope::ScopeArgs;
-use crate::Error;
 use crate::wire::Session;
 
 /// How a snapshot is taken.
@@ -22,7 +22,7 @@ pub struct SnapshotArgs {
     #[arg(long, value_name = "SECONDS", env = "DR_LOCK_WAIT_TIMEOUT", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub lock_wait_timeout: u32,
     /// Wait for a snapshot that no serializable transaction can still contradict
-    #[arg(long, env = "DR_SERIALIZABLE_DEFERRABLE")]
+    #[arg(long, env = "DR_SERIALIZABLE_DEFERRABLE", value_parser = clap::builder::FalseyValueParser::new())]
     pub serializable_deferrable: bool,
 }
 
@@ -120,7 +120,11 @@ fn begin(session: &mut Session, args: &SnapshotArgs) -> Result<(), Failure> {
 
 /// Locks every table against change of form; false where one of them is gone since we looked.
 fn lock(session: &mut Session, relations: &[Relation]) -> Result<bool, Failure> {
-    let names: Vec<String> = relations.iter().filter(|relation| relation.is_lockable()).map(|relation| format!("ONLY {}", relation.qualified())).collect();
+    let names: Vec<String> = relations
+        .iter()
+        .filter(|relation| relation.is_lockable())
+        .map(|relation| format!("ONLY {}", relation.qualified()))
+        .collect();
     let mut rest = &names[..];
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -165,7 +169,11 @@ fn held_locks(session: &mut Session) -> Result<HashSet<u32>, Failure> {
 /// What no waiting would mend: nothing meant, rights missing, too few locks.
 fn refuse_the_impossible(session: &mut Session, relations: &[Relation], scope: &ScopeArgs) -> Result<(), Failure> {
     if relations.is_empty() && scope.selects() {
-        return Err(Failure::new(Exit::Missing, "no table or sequence matches the patterns", "patterns are those of pg_dump: quote names with upper-case letters"));
+        return Err(Failure::new(
+            Exit::Missing,
+            "no table or sequence matches the patterns",
+            "patterns are those of pg_dump: quote names with upper-case letters",
+        ));
     }
     let missing = relations::unreadable(session, relations)?;
     if !missing.is_empty() {

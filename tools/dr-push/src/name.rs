@@ -58,7 +58,8 @@ pub fn sniffed(first: &[u8]) -> Announced {
 /// The name of a backup of `cluster` that begins `now`. `random` keeps two that begin in one second apart.
 pub fn name(cluster: &str, kind: Kind, suffix: &str, now: DateTime<Utc>, random: [u8; 2]) -> Name {
     let name = format!("{cluster}_{kind}_{}_{}", now.format("%Y%m%dT%H%M%SZ"), hex::encode(random));
-    let key = format!("{cluster}/{kind}/{name}.{suffix}");
+    let dot = if suffix.is_empty() { "" } else { "." };
+    let key = format!("{cluster}/{kind}/{name}{dot}{suffix}");
     Name { kind, name, key }
 }
 
@@ -77,6 +78,7 @@ mod tests {
         let name = name("main", Kind::Dump, "tar.zst.age", at, [0x7f, 0x3a]);
         assert_eq!(name.name, "main_dump_20260125T020000Z_7f3a");
         assert_eq!(name.key, "main/dump/main_dump_20260125T020000Z_7f3a.tar.zst.age");
+        assert_eq!(super::name("main", Kind::Base, "", at, [0, 1]).key, "main/base/main_base_20260125T020000Z_0001");
     }
 
     #[test]

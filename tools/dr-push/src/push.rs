@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{self, Extent, Kind, Pushed, PushedTo, Receipt, Record, Start};
-use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, stream, warn};
+use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, stop, stream, warn};
 use dr_store::{Location, Store, Stored};
 
 use crate::args::Args;
@@ -47,7 +47,7 @@ pub fn push(args: Args) -> Outcome {
     let read = fan.copy(&mut input)?;
     receipts.upstream_must_match(&read).map_err(|failure| failure.leaving("nothing was stored"))?;
     let ends = fan.finish()?;
-    let receipt = receipt(started_at, read, pushed(cluster, name, &args.to, ends, required));
+    let receipt = receipt(started_at, read, pushed(cluster, name, ends, required));
     leave(&mut receipts, &receipt)
 }
 
@@ -132,7 +132,10 @@ impl Fan {
         let (location, outcome) = branch.end();
         match &outcome {
             Ok(stored) => stored.warnings.iter().for_each(|warning| warn(TOOL, format!("{location}: {warning}"))),
-            Err(failure) if self.alive.len() > 1 => warn(TOOL, format!("{location} is left out: {}", failure.message)),
+            // A signal that stops everything is not this store's failure.
+            Err(failure) if self.alive.len() > 1 && !stop::stopping() => {
+                warn(TOOL, format!("{location} is left out: {}", failure.message))
+            }
             Err(_) => {}
         }
         self.ended.push((place, location, outcome));
@@ -167,8 +170,7 @@ fn start(started_at: DateTime<Utc>) -> Record {
     Record::Start(Start { tool: TOOL.into(), started_at, kind: None, suffix: String::new() })
 }
 
-fn pushed(cluster: String, name: Name, named: &[Location], ends: Ends, required: u32) -> Pushed {
-    debug_assert_eq!(named.len(), ends.len(), "every store has an end");
+fn pushed(cluster: String, name: Name, ends: Ends, required: u32) -> Pushed {
     let stores = ends.into_iter().map(|(location, outcome)| pushed_to(&location, outcome)).collect();
     Pushed { cluster, kind: name.kind, name: name.name, object: name.key, stores, required }
 }

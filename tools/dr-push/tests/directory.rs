@@ -1,5 +1,6 @@
 //! dr-push into directories, with what can go wrong on a real file system.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, reason = "a test moves stores away, as umount does")]
 
 mod support;
 

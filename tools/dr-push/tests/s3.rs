@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use dr_testing::proxy::{Fault, Proxy};
-use dr_testing::s3::{BUCKET, Garage, Moto, S3sFs};
+use dr_testing::s3::{BUCKET, Garage, Moto, MotoTls, S3sFs};
 use support::{World, stderr_of, until};
 
 /// More than two parts.
@@ -144,6 +144,20 @@ fn f40_an_endpoint_in_the_clear_is_refused_before_anything_is_sent() {
     let world = World::new();
     let stderr = stderr_of(&run(&mut to_s3(&world, dr_testing::s3::environment("http://192.0.2.1:9000")), b"x"), 78);
     assert!(stderr.contains("--insecure-http"), "{stderr}");
+}
+
+#[test]
+fn f40_a_certificate_is_trusted_only_when_it_is_named() {
+    let (world, server) = (World::new(), MotoTls::start());
+    let push = || to_s3(&world, dr_testing::s3::environment(&server.tls_url()));
+    let begun = Instant::now();
+    let stderr = stderr_of(&run(&mut push(), b"x"), 78);
+    assert!(stderr.contains("certificate") && stderr.contains("--ca-file"), "{stderr}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "no retries");
+    let stderr = stderr_of(&run(push().arg("--ca-file").arg(server.directory().join("certificate.pem")), b"x"), 78);
+    assert!(stderr.contains("NoSuchBucket"), "the server was reached, and has no bucket: {stderr}");
+    let stderr = stderr_of(&run(push().args(["--ca-file", "/dev/null"]), b"x"), 78);
+    assert!(stderr.contains("there is no certificate in it"), "{stderr}");
 }
 
 #[test]

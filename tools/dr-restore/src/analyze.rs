@@ -33,7 +33,9 @@ pub fn analyze(conn: &ConnInfo, workers: usize) -> Result<(), Failure> {
                     settings::for_restoring(&mut session)?;
                     session.execute("SET client_encoding = 'UTF8'")?;
                     loop {
-                        session.execute(&format!("ANALYZE {name}")).map_err(|error| Failure::from(error).within(format!("ANALYZE {name}")))?;
+                        session
+                            .execute(&format!("ANALYZE {name}"))
+                            .map_err(|error| Failure::from(error).within(format!("ANALYZE {name}")))?;
                         match next() {
                             Some(another) => name = another,
                             None => return Ok(()),

@@ -44,7 +44,8 @@ impl Archive {
         let contents = Contents::open(&mut bytes.plain()?, bytes.size(), root);
         let contents = Arc::new(contents.map_err(|error| bytes::archive_failure(error).within(&bytes.name))?);
         let mut reader = Reader::new(Arc::clone(&contents), bytes.plain()?);
-        let about = reader.whole("about.json", MAX_ABOUT_BYTES).map_err(|error| bytes::archive_failure(error).within(&bytes.name))?;
+        let about =
+            reader.whole("about.json", MAX_ABOUT_BYTES).map_err(|error| bytes::archive_failure(error).within(&bytes.name))?;
         let about: About = serde_json::from_slice(&about).map_err(|error| {
             Failure::new(Exit::Damaged, format!("{}: about.json: {error}", bytes.name), "is this a dump? see dr-dump(1)")
         })?;

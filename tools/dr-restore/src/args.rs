@@ -156,7 +156,11 @@ impl Args {
             return Ok(input);
         }
         let what = self.what.as_deref().unwrap_or("a backup");
-        Err(Failure::new(Exit::Usage, format!("{what} is no file, and no store is named"), "name a store with --from, or a file by its path"))
+        Err(Failure::new(
+            Exit::Usage,
+            format!("{what} is no file, and no store is named"),
+            "name a store with --from, or a file by its path",
+        ))
     }
 
     /// Stores and trusted keys.

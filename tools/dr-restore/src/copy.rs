@@ -63,7 +63,9 @@ impl Copier<'_> {
 fn refusal(answer: Result<u64, dr_postgres::Error>, member: &Member) -> Failure {
     match answer {
         Err(error) => Failure::from(error).within(&member.path),
-        Ok(_) => Failure::new(Exit::Protocol, format!("{}: the server refused data and took it in", member.path), "please report this"),
+        Ok(_) => {
+            Failure::new(Exit::Protocol, format!("{}: the server refused data and took it in", member.path), "please report this")
+        }
     }
 }
 

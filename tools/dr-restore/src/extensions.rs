@@ -37,7 +37,7 @@ pub fn load(session: &mut Session, copier: &mut Copier<'_>, runs: &[Run<'_>], ta
 /// The `WHERE …` that the extension registered for its table here; empty where all its rows are configuration.
 fn condition(session: &mut Session, table: &TableFacts) -> Result<String, Failure> {
     let rows = session.query(&ascii(&format!(
-        "SELECT u.condition FROM pg_catalog.pg_extension e, pg_catalog.unnest(e.extconfig, e.extcondition) AS u(relation, condition) \
+        "SELECT u.condition FROM pg_catalog.pg_extension e, unnest(e.extconfig, e.extcondition) AS u(relation, condition) \
          WHERE u.relation = pg_catalog.to_regclass({})",
         literal(&table.into)
     )))?;
@@ -48,7 +48,7 @@ fn condition(session: &mut Session, table: &TableFacts) -> Result<String, Failur
 fn order(session: &mut Session, tables: &[&TableFacts]) -> Result<Vec<usize>, Failure> {
     let names: Vec<String> = tables.iter().map(|table| format!("pg_catalog.to_regclass({})", literal(&table.into))).collect();
     let rows = session.query(&format!(
-        "WITH tables(oid, number) AS (SELECT * FROM pg_catalog.unnest(ARRAY[{}]::oid[]) WITH ORDINALITY) \
+        "WITH tables(oid, number) AS (SELECT * FROM unnest(ARRAY[{}]::oid[]) WITH ORDINALITY) \
          SELECT own.number - 1, other.number - 1 FROM pg_catalog.pg_constraint c JOIN tables own ON own.oid = c.conrelid \
          JOIN tables other ON other.oid = c.confrelid WHERE c.contype = 'f' AND own.oid <> other.oid",
         names.join(", ")

@@ -99,7 +99,11 @@ impl Foreign {
         if self.is_script() {
             if left_out != LeftOut::default() {
                 let message = "owners, rights and tablespaces are written into an SQL script: they cannot be left out";
-                return Err(Failure::new(Exit::Usage, message, "create the roles that the script names, or dump again with pg_dump --no-owner"));
+                return Err(Failure::new(
+                    Exit::Usage,
+                    message,
+                    "create the roles that the script names, or dump again with pg_dump --no-owner",
+                ));
             }
             let mut survey = Survey::default();
             survey.read(self.script()?).map_err(|failure| failure.within(&self.name))?;
@@ -113,7 +117,14 @@ impl Foreign {
     ///
     /// # Errors
     /// What the program said first.
-    pub fn restore(&self, program: &Path, conn: &ConnInfo, jobs: usize, left_out: LeftOut, progress: &Progress) -> Result<(), Failure> {
+    pub fn restore(
+        &self,
+        program: &Path,
+        conn: &ConnInfo,
+        jobs: usize,
+        left_out: LeftOut,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
         if self.is_script() {
             return self.run_script(program, conn, progress);
         }
@@ -123,7 +134,8 @@ impl Foreign {
             command.arg(format!("--jobs={jobs}"));
         }
         command.arg(&self.path);
-        schema::run(command, conn, "-c synchronous_commit=off -c default_transaction_read_only=off").map_err(|failure| failure.within(&self.name))
+        schema::run(command, conn, "-c synchronous_commit=off -c default_transaction_read_only=off")
+            .map_err(|failure| failure.within(&self.name))
     }
 
     fn run_script(&self, program: &Path, conn: &ConnInfo, progress: &Progress) -> Result<(), Failure> {

@@ -15,8 +15,7 @@ const BATCH: usize = 200;
 
 const CREATE: &str = "CREATE TEMP TABLE IF NOT EXISTS dr_large_objects (oid oid, \"offset\" bigint, data bytea)";
 const COPY: &str = "COPY pg_temp.dr_large_objects (oid, \"offset\", data) FROM STDIN";
-const LOAD: &str =
-    "SELECT pg_catalog.count(pg_catalog.lo_put(oid, \"offset\", data)) FROM pg_temp.dr_large_objects; TRUNCATE pg_temp.dr_large_objects";
+const LOAD: &str = "SELECT pg_catalog.count(pg_catalog.lo_put(oid, \"offset\", data)) FROM pg_temp.dr_large_objects; TRUNCATE pg_temp.dr_large_objects";
 
 /// Makes all large objects, empty, with owners, rights and comments.
 ///
@@ -25,7 +24,8 @@ const LOAD: &str =
 pub fn create(session: &mut Session, archive: &Archive, plan: &Plan<'_>, left_out: LeftOut) -> Result<(), Failure> {
     for member in &plan.large_object_metadata {
         let script = archive.script(&member.path)?.unwrap_or_default();
-        let within = |why: String| Failure::new(Exit::Damaged, format!("{}: {why}", member.path), "do not trust whoever made this archive");
+        let within =
+            |why: String| Failure::new(Exit::Damaged, format!("{}: {why}", member.path), "do not trust whoever made this archive");
         let all = statements(&script).map_err(|error| within(error.to_string()))?;
         let mut wanted = Vec::with_capacity(all.len());
         for statement in all {

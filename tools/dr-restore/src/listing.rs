@@ -48,7 +48,8 @@ impl Listing {
     /// Which entries can be restored as soon as a table's rows are in: for each table, given by its indexes and
     /// constraints on the source, those of its entries that need nothing else of this listing. In the tables' order.
     pub fn early<'a>(&self, tables: impl IntoIterator<Item = (&'a [u32], &'a [u32])>) -> Vec<Vec<u32>> {
-        let by_object: HashMap<(u32, u32), &Entry> = self.0.iter().filter(|entry| is_early(entry)).map(|entry| (entry.object, entry)).collect();
+        let by_object: HashMap<(u32, u32), &Entry> =
+            self.0.iter().filter(|entry| is_early(entry)).map(|entry| (entry.object, entry)).collect();
         let listed: HashSet<u32> = self.0.iter().map(|entry| entry.id).collect();
         let of_table = |(indexes, constraints): (&[u32], &[u32])| {
             let objects = constraints.iter().map(|oid| (PG_CONSTRAINT, *oid)).chain(indexes.iter().map(|oid| (PG_CLASS, *oid)));

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dr_archive::Member;
-use dr_pipe::progress::Progress;
 use dr_pipe::Failure;
+use dr_pipe::progress::Progress;
 use dr_postgres::about::TableFacts;
 use dr_postgres::quote::qualified;
 use dr_postgres::{Session, settings};
@@ -79,7 +79,8 @@ impl Loader<'_> {
         drop(session);
         std::thread::scope(|scope| {
             // While rows are loaded the processors are busy; afterwards the server's own workers help with each index.
-            let builders: Vec<_> = (0..self.workers.div_ceil(2)).map(|_| scope.spawn(|| self.note(&shared, self.build(&shared)))).collect();
+            let builders: Vec<_> =
+                (0..self.workers.div_ceil(2)).map(|_| scope.spawn(|| self.note(&shared, self.build(&shared)))).collect();
             let loaders: Vec<_> = (0..self.workers).map(|_| scope.spawn(|| self.note(&shared, self.work(&shared)))).collect();
             drop(loaders.into_iter().map(|thread| thread.join()).collect::<Vec<_>>());
             shared.backlog.close();
@@ -161,7 +162,9 @@ impl Loader<'_> {
         if frozen {
             session.execute(&ascii(&format!("BEGIN; TRUNCATE ONLY {}", table.into))).map_err(Failure::from).map_err(within)?;
         }
-        self.copier(reader, shared).copy(session, &copy_statement(table, run.form, frozen), &run.members, Some(run.rows)).map_err(within)?;
+        self.copier(reader, shared)
+            .copy(session, &copy_statement(table, run.form, frozen), &run.members, Some(run.rows))
+            .map_err(within)?;
         if frozen {
             session.execute("COMMIT").map_err(Failure::from).map_err(within)?;
         }

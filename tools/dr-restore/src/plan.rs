@@ -60,7 +60,8 @@ impl<'a> Plan<'a> {
     pub fn of(about: &About, contents: &'a Contents, workers: usize) -> Result<Self, Failure> {
         let mut plan = Plan::default();
         let mut by_table: HashMap<usize, Vec<&'a Member>> = HashMap::new();
-        let tables: HashMap<&str, usize> = about.tables.iter().enumerate().map(|(number, table)| (table.dir.as_str(), number)).collect();
+        let tables: HashMap<&str, usize> =
+            about.tables.iter().enumerate().map(|(number, table)| (table.dir.as_str(), number)).collect();
         for member in contents.members_below("data/") {
             if form_of(&member.path).is_none() {
                 continue;
@@ -73,7 +74,8 @@ impl<'a> Plan<'a> {
             by_table.entry(*table).or_default().push(member);
         }
         let mut tables: Vec<_> = by_table.into_iter().collect();
-        tables.sort_by_key(|(number, members)| (std::cmp::Reverse(members.iter().map(|member| member.bytes).sum::<u64>()), *number));
+        tables
+            .sort_by_key(|(number, members)| (std::cmp::Reverse(members.iter().map(|member| member.bytes).sum::<u64>()), *number));
         for (number, members) in tables {
             let runs = runs_of(number, &members, workers);
             let to = if about.tables[number].extension.is_some() { &mut plan.of_extensions } else { &mut plan.runs };
@@ -137,7 +139,11 @@ pub fn copy_statement(table: &TableFacts, form: Form, frozen: bool) -> String {
 }
 
 fn malformed(path: &str, why: &str) -> Failure {
-    Failure::new(Exit::Damaged, format!("the archive's member {path} {why}"), "do not trust whoever made this archive; nothing was restored")
+    Failure::new(
+        Exit::Damaged,
+        format!("the archive's member {path} {why}"),
+        "do not trust whoever made this archive; nothing was restored",
+    )
 }
 
 #[cfg(test)]
@@ -153,10 +159,7 @@ mod tests {
         let pieces = [member("1.copy", 1), member("2.copy", 2), member("3.bin", 3), member("4.copy", 4), member("5.bin", 5)];
         let runs = runs_of(0, &pieces.iter().collect::<Vec<_>>(), 2);
         let shape: Vec<_> = runs.iter().map(|run| (run.form, run.members.len(), run.bytes, run.rows)).collect();
-        assert_eq!(
-            shape,
-            [(Form::Text, 2, 3, 3), (Form::Binary, 1, 3, 3), (Form::Text, 1, 4, 4), (Form::Binary, 1, 5, 5)]
-        );
+        assert_eq!(shape, [(Form::Text, 2, 3, 3), (Form::Binary, 1, 3, 3), (Form::Text, 1, 4, 4), (Form::Binary, 1, 5, 5)]);
     }
 
     #[test]

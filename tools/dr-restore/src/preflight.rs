@@ -42,7 +42,7 @@ impl Cause {
             Cause::Extension => "install the packages of the extensions on the server's host",
             Cause::Locale => "generate the locale on the server's host and restart the server",
             Cause::Right => "connect as a superuser, or grant what is named; --no-owner leaves owners out",
-            Cause::Role => "--globals creates roles from the backup, --no-owner --no-privileges leave them out",
+            Cause::Role => "--globals creates the roles of the backup; with --no-owner and --no-privileges fewer are needed",
             Cause::Tablespace => "CREATE TABLESPACE, or --no-tablespaces",
             Cause::Space => "free space on the server, or move its data directory",
         }
@@ -124,9 +124,15 @@ pub fn compare(needs: &Needs, facts: &Facts) -> Report {
     if let (Some(needed), Some(free)) = (needs.data_bytes, facts.free_bytes) {
         // How much text a byte on disk holds differs by type and TOAST: only a multiple is a proof.
         if free < needed / 4 {
-            report.missing.insert((Cause::Space, format!("{} MiB of disk for {} MiB of data", (needed - free) >> 20, needed >> 20)));
+            report
+                .missing
+                .insert((Cause::Space, format!("{} MiB of disk for {} MiB of data", (needed - free) >> 20, needed >> 20)));
         } else if free < needed / 10 * 11 {
-            report.warnings.push(format!("the server has {} MiB free for {} MiB of data and its indexes", free >> 20, needed >> 20));
+            report.warnings.push(format!(
+                "the server has {} MiB free for {} MiB of data and its indexes",
+                free >> 20,
+                needed >> 20
+            ));
         }
     }
     report
@@ -136,7 +142,9 @@ fn version(needs: &Needs, facts: &Facts, report: &mut Report) {
     let Some(source) = needs.server_version.map(|version| version / 10_000) else { return };
     let target = facts.version / 10_000;
     if target < source {
-        report.missing.insert((Cause::Version, format!("PostgreSQL {source}, as the backup is from it and the server is {target}")));
+        report
+            .missing
+            .insert((Cause::Version, format!("PostgreSQL {source}, as the backup is from it and the server is {target}")));
     }
 }
 

@@ -51,10 +51,10 @@ pub fn endowment(name: &str, properties: &DatabaseProperties, left_out: LeftOut)
 }
 
 fn set(database: &str, setting: &DatabaseSetting) -> String {
-    let whom = setting.role.as_ref().map_or_else(
-        || format!("DATABASE {database}"),
-        |role| format!("ROLE {} IN DATABASE {database}", identifier(role)),
-    );
+    let whom = setting
+        .role
+        .as_ref()
+        .map_or_else(|| format!("DATABASE {database}"), |role| format!("ROLE {} IN DATABASE {database}", identifier(role)));
     // Extensions' parameters have a dot in their names.
     let name: Vec<_> = setting.name.split('.').map(identifier).collect();
     format!("ALTER {whom} SET {} TO {}", name.join("."), quote::setting(&setting.name, &setting.value))

@@ -52,7 +52,8 @@ pub fn prove(conn: &ConnInfo, about: &About, expected: &[Fingerprint], workers: 
 
 /// Rows are counted where the dump counted them: under the table, or under the root of its partition tree.
 fn as_in_the_dump(relations: &mut Vec<Relation>, about: &About) {
-    let tables: HashMap<(&str, &str), &TableFacts> = about.tables.iter().map(|table| ((&*table.schema, &*table.name), table)).collect();
+    let tables: HashMap<(&str, &str), &TableFacts> =
+        about.tables.iter().map(|table| ((&*table.schema, &*table.name), table)).collect();
     for relation in relations {
         match tables.get(&(&*relation.schema, &*relation.name)) {
             Some(table) => {
@@ -73,6 +74,11 @@ fn counts(difference: &Difference, about: &About) -> bool {
 
 fn foreign_with_rows(conn: &ConnInfo, about: &About) -> Result<bool, Failure> {
     let foreign = crate::load::foreign_tables(&mut dr_postgres::Session::connect(conn, TOOL)?)?;
-    let with_rows: HashSet<_> = about.tables.iter().filter(|table| table.skipped.is_none()).map(|table| (table.schema.clone(), table.name.clone())).collect();
+    let with_rows: HashSet<_> = about
+        .tables
+        .iter()
+        .filter(|table| table.skipped.is_none())
+        .map(|table| (table.schema.clone(), table.name.clone()))
+        .collect();
     Ok(!foreign.is_disjoint(&with_rows))
 }

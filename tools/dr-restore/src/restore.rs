@@ -65,9 +65,14 @@ impl Restore<'_> {
         if !args.preflight {
             target::is_free(&mut self.server, &name, args.existing())?;
         }
+        let plan = Plan::of(about, archive.contents(), workers)?;
+        if about.server.version / 10_000 > self.server.facts.version / 10_000 {
+            // Its definitions could not even be read by a program of the server's version.
+            let needs = Needs::of(about, &Needs::default(), left_out, plan.bytes);
+            verdict(preflight::compare(&needs, &self.server.facts))?;
+        }
         let client = self.client("pg_restore", archive.signed)?;
         let definitions = Definitions::open(archive, &client.path, left_out)?;
-        let plan = Plan::of(about, archive.contents(), workers)?;
         self.check(archive, &plan, &definitions)?;
         if args.preflight {
             return target::is_free(&mut self.server, &name, args.existing()).map(|()| None);
@@ -101,7 +106,11 @@ impl Restore<'_> {
         };
         if args.globals {
             let message = "a dump of pg_dump has no roles to create";
-            return Err(Failure::new(Exit::Usage, message, "leave out --globals; restore the output of pg_dumpall --globals-only with psql"));
+            return Err(Failure::new(
+                Exit::Usage,
+                message,
+                "leave out --globals; restore the output of pg_dumpall --globals-only with psql",
+            ));
         }
         if !args.preflight {
             target::is_free(&mut self.server, &name, args.existing())?;
@@ -189,7 +198,9 @@ impl Restore<'_> {
         for statement in &statements {
             if let Err(error) = session.execute(statement) {
                 session.execute("ROLLBACK")?;
-                return Err(Failure::from(error).within("creating the backup's roles").leaving("no role was created, nothing was restored"));
+                return Err(Failure::from(error)
+                    .within("creating the backup's roles")
+                    .leaving("no role was created, nothing was restored"));
             }
         }
         session.execute("COMMIT")?;
@@ -215,7 +226,12 @@ impl Restore<'_> {
         if let (Some(before), Some(now)) = (&archive.about.properties.collation_version, now)
             && now != *before
         {
-            warn(TOOL, format!("the collation library was version {before} and is {now}: text may sort in another order than on the source"));
+            warn(
+                TOOL,
+                format!(
+                    "the collation library was version {before} and is {now}: text may sort in another order than on the source"
+                ),
+            );
         }
         Ok(())
     }

@@ -102,7 +102,11 @@ fn list(program: &Path, dump: &Path) -> Result<Listing, Failure> {
     let output = command.output().map_err(|error| Failure::io(program.display(), &error))?;
     if !output.status.success() {
         let said = first_error(&String::from_utf8_lossy(&output.stderr));
-        return Err(Failure::new(Exit::Damaged, format!("schema.dump: {said}"), "is it from a newer PostgreSQL than this pg_restore?"));
+        return Err(Failure::new(
+            Exit::Damaged,
+            format!("schema.dump: {said}"),
+            "is it from a newer PostgreSQL than this pg_restore?",
+        ));
     }
     Listing::parse(&String::from_utf8_lossy(&output.stdout))
 }
@@ -131,7 +135,8 @@ pub fn survey(program: &Path, options: &[&str], dump: &Path, left_out: LeftOut) 
 
 /// The flags of pg_restore that leave the same out.
 pub fn flags(left_out: LeftOut) -> impl Iterator<Item = &'static str> {
-    let flags = [(left_out.owners, "--no-owner"), (left_out.privileges, "--no-privileges"), (left_out.tablespaces, "--no-tablespaces")];
+    let flags =
+        [(left_out.owners, "--no-owner"), (left_out.privileges, "--no-privileges"), (left_out.tablespaces, "--no-tablespaces")];
     flags.into_iter().filter_map(|(left_out, flag)| left_out.then_some(flag))
 }
 
@@ -141,7 +146,9 @@ pub fn flags(left_out: LeftOut) -> impl Iterator<Item = &'static str> {
 /// 65 with its first error where it fails; 74 where the server's disk is full, 69 where the server went away.
 pub fn run(mut command: Command, conn: &ConnInfo, options: &str) -> Result<(), Failure> {
     let _guard = conn.child(&mut command)?;
-    let known = command.get_envs().find_map(|(name, value)| (name == "PGOPTIONS").then(|| value.map(|text| text.to_string_lossy().into_owned())));
+    let known = command
+        .get_envs()
+        .find_map(|(name, value)| (name == "PGOPTIONS").then(|| value.map(|text| text.to_string_lossy().into_owned())));
     let options = known.flatten().map_or_else(|| options.to_owned(), |known| format!("{known} {options}"));
     let named = command.get_program().to_string_lossy().into_owned();
     command.arg("--dbname").arg(conn.database()).env("PGOPTIONS", options).env("LC_MESSAGES", "C").env("LC_ALL", "C.UTF-8");
@@ -159,7 +166,10 @@ pub fn failure(said: &str, status: &str) -> Failure {
     let text = if said.trim().is_empty() { status.to_owned() } else { first_error(said) };
     let (exit, hint) = if text.contains("No space left on device") {
         (Exit::Io, "free space on the server")
-    } else if text.contains("terminating connection") || text.contains("server closed the connection") || text.contains("connection to server") {
+    } else if text.contains("terminating connection")
+        || text.contains("server closed the connection")
+        || text.contains("connection to server")
+    {
         (Exit::Unavailable, "the server's log says why; run it again when it is up")
     } else if text.contains("permission denied") || text.contains("must be") {
         (Exit::Denied, "connect as a superuser, or leave out owners and rights with --no-owner --no-privileges")
@@ -171,7 +181,8 @@ pub fn failure(said: &str, status: &str) -> Failure {
 
 /// The first error that a program of PostgreSQL reported, with what the server said behind it.
 fn first_error(said: &str) -> String {
-    let mut lines = said.lines().skip_while(|line| !line.contains("error:") && !line.contains("ERROR:") && !line.contains("FATAL:"));
+    let mut lines =
+        said.lines().skip_while(|line| !line.contains("error:") && !line.contains("ERROR:") && !line.contains("FATAL:"));
     match lines.next() {
         Some(line) => {
             let detail = lines.next().filter(|next| next.starts_with("DETAIL:")).map(|detail| format!(" ({detail})"));

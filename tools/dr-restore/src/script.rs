@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_script_that_was_cut_short_is_unfinished() {
-        for script in ["-- PostgreSQL database dump\nSELECT 1;\n", "COPY t (a) FROM stdin;\n1\n", "CREATE TABLE t (\n", "SELECT 'x"] {
+        for script in ["-- PostgreSQL database dump\nSELECT 1;\n", "COPY t (a) FROM stdin;\n1\n", "CREATE TABLE t (\n", "SELECT 'x"]
+        {
             assert_eq!(survey(script).unwrap_err().exit, Exit::Missing, "{script:?}");
         }
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dr_pipe::Failure;
 use dr_postgres::about::DatabaseProperties;
-use dr_postgres::quote::{identifier, literal};
 use dr_postgres::conninfo::Address;
+use dr_postgres::quote::{identifier, literal};
 use dr_postgres::{ConnInfo, Error, Session, settings};
 
 use crate::TOOL;
@@ -157,9 +157,8 @@ fn settle(session: &mut Session) -> Result<(), Failure> {
 
 fn facts(session: &mut Session) -> Result<Facts, Failure> {
     let version = session.server_version();
-    let rows = session.query(
-        "SELECT rolname, rolsuper, rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user",
-    )?;
+    let rows =
+        session.query("SELECT rolname, rolsuper, rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")?;
     let role = rows.one()?;
     let (user, superuser, may_create_databases) = (role.text(0)?.to_owned(), role.flag(1)?, role.flag(2)?);
     Ok(Facts {

@@ -54,7 +54,7 @@ impl Request<'_> {
     /// signature.
     pub fn open(self) -> Result<Source, Failure> {
         match &self.input {
-            Input::Stores(scope, selector) => self.from_stores(scope, selector),
+            Input::Stores(scope, selector) => self.find(scope, selector),
             Input::Path(path) if path.is_dir() => Foreign::directory(path).map(Source::Foreign),
             Input::Path(path) => {
                 let name = path.display().to_string();
@@ -69,7 +69,7 @@ impl Request<'_> {
         }
     }
 
-    fn from_stores(&self, scope: &Scope, selector: &Selector) -> Result<Source, Failure> {
+    fn find(&self, scope: &Scope, selector: &Selector) -> Result<Source, Failure> {
         let found = self.catalogue.open()?.find(scope, selector)?;
         found.warnings.iter().for_each(|warning| warn(TOOL, warning));
         let manifest = &found.backup.manifest;
@@ -189,13 +189,16 @@ impl Magic {
     }
 }
 
-/// Whether a text begins as SQL does: with a comment, a statement, or the `\restrict` of newer dumps.
+/// Whether a text begins as SQL does: with a comment, a statement, or with a command for psql, which is looked at later.
 fn is_script(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head);
     let first = text.trim_start_matches('\u{feff}').trim_start();
     let word = first.split(|char: char| !char.is_ascii_alphabetic()).next().unwrap_or_default().to_ascii_lowercase();
     let statements = ["begin", "set", "create", "select", "copy", "insert", "alter", "drop", "do", "comment", "grant", "start"];
-    (first.starts_with("--") && !first.starts_with("-----BEGIN")) || first.starts_with("/*") || first.starts_with("\\restrict ") || statements.contains(&word.as_str())
+    (first.starts_with("--") && !first.starts_with("-----BEGIN"))
+        || first.starts_with("/*")
+        || first.starts_with('\\')
+        || statements.contains(&word.as_str())
 }
 
 fn copy(from: &mut impl Read, to: &mut File, spool_dir: &Path, name: &str) -> Result<Extent, Failure> {

@@ -257,11 +257,9 @@ mod tests {
 
     #[test]
     fn statements_end_at_semicolons_outside_of_everything() {
-        let script = "-- a comment; not a statement\nSELECT ';', \";\", E'\\';', $x$;$x$, a$b$c /* ; /* ; */ ; */ ;\n\nSELECT 'it''s;';";
-        assert_eq!(
-            statements(script).unwrap(),
-            ["SELECT ';', \";\", E'\\';', $x$;$x$, a$b$c", "SELECT 'it''s;'"]
-        );
+        let script =
+            "-- a comment; not a statement\nSELECT ';', \";\", E'\\';', $x$;$x$, a$b$c /* ; /* ; */ ; */ ;\n\nSELECT 'it''s;';";
+        assert_eq!(statements(script).unwrap(), ["SELECT ';', \";\", E'\\';', $x$;$x$, a$b$c", "SELECT 'it''s;'"]);
         assert!(statements("SELECT 'open").is_err());
         assert!(statements("SELECT 1").is_err());
         assert!(statements(" \n -- only this\n").unwrap().is_empty());

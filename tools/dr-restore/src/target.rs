@@ -95,12 +95,18 @@ fn is_working_name(name: &str) -> bool {
 }
 
 fn connected(session: &mut Session, name: &str) -> Result<u64, Failure> {
-    let sql = format!("SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND backend_type = 'client backend'", literal(name));
+    let sql = format!(
+        "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND backend_type = 'client backend'",
+        literal(name)
+    );
     Ok(session.query(&sql)?.one()?.parse(0)?)
 }
 
 fn disconnect(session: &mut Session, name: &str) -> Result<(), Error> {
-    session.execute(&format!("SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {}", literal(name)))?;
+    session.execute(&format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {}",
+        literal(name)
+    ))?;
     Ok(())
 }
 
@@ -126,13 +132,18 @@ impl HalfMade {
         let _on_stop = (on_failure == OnFailure::Drop).then(|| {
             let (name, maintenance) = (name.clone(), maintenance.clone());
             on_stop(move || {
-                let dropped = Session::connect(&maintenance, TOOL).map_err(Failure::from).and_then(|mut session| Server::drop_database(&mut session, &name));
+                let dropped = Session::connect(&maintenance, TOOL)
+                    .map_err(Failure::from)
+                    .and_then(|mut session| Server::drop_database(&mut session, &name));
                 if let Err(failure) = dropped {
                     warn(TOOL, format!("the half-made database {name} could not be dropped: {}", failure.message));
                 }
             })
         });
-        server.session.execute(creation).map_err(|error| Failure::from(error.within(format!("creating database {name}"))).leaving("nothing was restored"))?;
+        server
+            .session
+            .execute(creation)
+            .map_err(|error| Failure::from(error.within(format!("creating database {name}"))).leaving("nothing was restored"))?;
         Ok(HalfMade { name, conn, maintenance, on_failure, _on_stop })
     }
 
@@ -160,7 +171,9 @@ impl HalfMade {
         if self.on_failure == OnFailure::Keep {
             return failure.leaving(format!("the half-made database {name} was kept"));
         }
-        let dropped = Session::connect(&self.maintenance, TOOL).map_err(Failure::from).and_then(|mut session| Server::drop_database(&mut session, name));
+        let dropped = Session::connect(&self.maintenance, TOOL)
+            .map_err(Failure::from)
+            .and_then(|mut session| Server::drop_database(&mut session, name));
         match dropped {
             Ok(()) => failure.leaving("the half-made database was dropped"),
             Err(why) => failure.leaving(format!("the half-made database {name} may be left ({})", why.message)),
@@ -237,7 +250,9 @@ fn while_disconnecting<T>(executioner: &mut Session, name: &str, work: impl FnOn
     std::thread::scope(|scope| {
         scope.spawn(move || {
             // Should this fail, the rename will say that others are connected.
-            while disconnect(executioner, name).is_ok() && wait.recv_timeout(PAUSE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {}
+            while disconnect(executioner, name).is_ok()
+                && wait.recv_timeout(PAUSE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+            {}
         });
         let worked = work();
         drop(done);

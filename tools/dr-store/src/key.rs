@@ -33,6 +33,17 @@ pub(crate) fn check(key: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Passes what keys can start with; the empty text is among them.
+///
+/// # Errors
+/// [`Error::Key`].
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), Error> {
+    match prefix.split('/').any(|part| matches!(part, "." | "..")) || prefix.starts_with('/') {
+        true => Err(Error::Key { key: prefix.into(), why: "no key starts so" }),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +52,12 @@ mod tests {
     fn a_key_cannot_leave_its_store() {
         for key in ["", "/a", "a/", "a//b", "..", "a/../b", ".", "a\0b", "a/.tmp-1", "dr-store.json"] {
             assert!(check(key).is_err(), "{key:?}");
+        }
+        for prefix in ["/", "../", "a/../b", "a/.."] {
+            assert!(check_prefix(prefix).is_err(), "{prefix:?}");
+        }
+        for prefix in ["", "a", "a/", "a/b.", "a/..b"] {
+            assert!(check_prefix(prefix).is_ok(), "{prefix:?}");
         }
         for key in ["a", "main/dump/x.tar.zst.age", "main/.hidden", "a..b"] {
             assert!(check(key).is_ok(), "{key:?}");

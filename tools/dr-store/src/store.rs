@@ -150,6 +150,7 @@ impl Store {
     /// # Errors
     /// Where any part of the listing fails.
     pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, Error> {
+        key::check_prefix(prefix)?;
         match self {
             Store::Directory(directory) => directory.list(prefix),
             Store::S3(s3) => s3.list(prefix),

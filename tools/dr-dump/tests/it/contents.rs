@@ -30,7 +30,8 @@ fn every_kind_of_object_comes_back_with_psql_alone() {
 
 /// `pg_dump --schema-only`, without the key that newer releases draw anew for each dump.
 fn schema(server: &Server, database: &str) -> String {
-    let output = Command::new(server.bin("pg_dump")).args(["--schema-only", "-B", "-d", database]).envs(server.env()).output().unwrap();
+    let output =
+        Command::new(server.bin("pg_dump")).args(["--schema-only", "-B", "-d", database]).envs(server.env()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
 }
@@ -63,7 +64,8 @@ fn f61_a_bytea_beyond_half_a_gigabyte_goes_in_binary_in_bounded_memory() {
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0").trim().trim_end_matches(" kB").to_owned();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0").trim().trim_end_matches(" kB").to_owned();
         peak = peak.max(line.parse::<u64>().unwrap_or(0));
         std::thread::yield_now();
     }
@@ -72,7 +74,10 @@ fn f61_a_bytea_beyond_half_a_gigabyte_goes_in_binary_in_bounded_memory() {
     let list = format!("zstd -qdc {}/dump | tar -tv", directory.path().display());
     let output = Command::new("bash").args(["-o", "pipefail", "-c", &list]).output().unwrap();
     let listing = String::from_utf8(output.stdout).unwrap();
-    assert!(listing.lines().any(|line| line.contains(" 540") && line.contains("data/public.huge/") && line.ends_with(".bin")), "{listing}");
+    assert!(
+        listing.lines().any(|line| line.contains(" 540") && line.contains("data/public.huge/") && line.ends_with(".bin")),
+        "{listing}"
+    );
     assert!(listing.contains("data/public.huge/copy-binary.sql"), "{listing}");
 }
 

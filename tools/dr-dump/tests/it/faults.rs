@@ -14,7 +14,13 @@ fn with_rows(major: u32) -> Server {
 
 /// A dump that has begun to write, and waits for its reader.
 fn stalled(server: &Server, receipt: &Path) -> std::process::Child {
-    let mut child = dr_dump(server).args(["-j", "2", "postgres"]).env("DR_RECEIPT", receipt).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = dr_dump(server)
+        .args(["-j", "2", "postgres"])
+        .env("DR_RECEIPT", receipt)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut first = [0; 1];
     child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     child
@@ -44,7 +50,10 @@ fn f56_a_backend_that_is_terminated_mid_copy_ends_it_without_a_receipt() {
     let directory = TempDir::new().unwrap();
     let receipt = directory.path().join("receipt");
     let mut child = stalled(&server, &receipt);
-    server.psql("postgres", "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'dr-dump' AND query ~ '^COPY'");
+    server.psql(
+        "postgres",
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'dr-dump' AND query ~ '^COPY'",
+    );
     let started = Instant::now();
     let mut rest = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
@@ -59,7 +68,8 @@ fn f03_a_reader_that_goes_away_ends_the_dump_and_its_sessions() {
     let server = with_rows(majors()[0]);
     for bytes in ["0", "1", "65536"] {
         let script = format!("{} postgres | head -c {bytes} > /dev/null; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_dr-dump"));
-        let output = Command::new("bash").args(["-c", &script]).envs(server.env()).env("DR_PG_BINDIRS", server.bin_dir()).output().unwrap();
+        let output =
+            Command::new("bash").args(["-c", &script]).envs(server.env()).env("DR_PG_BINDIRS", server.bin_dir()).output().unwrap();
         let said = text(&output);
         assert_eq!((output.status.code(), said.lines().count(), said.contains("panicked")), (Some(74), 2, false), "{said}");
         wait_for(&server, "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('dr-dump', 'pg_dump')", "0");
@@ -71,7 +81,8 @@ fn f11_standard_output_that_is_full_or_closed_is_an_error_of_two_lines() {
     let server = with_rows(majors()[0]);
     for redirection in [">/dev/full", ">&-"] {
         let script = format!("{} postgres {redirection}", env!("CARGO_BIN_EXE_dr-dump"));
-        let output = Command::new("sh").args(["-c", &script]).envs(server.env()).env("DR_PG_BINDIRS", server.bin_dir()).output().unwrap();
+        let output =
+            Command::new("sh").args(["-c", &script]).envs(server.env()).env("DR_PG_BINDIRS", server.bin_dir()).output().unwrap();
         assert_eq!((output.status.code(), text(&output).lines().count()), (Some(74), 2), "{}", text(&output));
     }
 }
@@ -83,7 +94,12 @@ fn f05_a_signal_ends_the_dump_at_once_and_leaves_nothing_behind() {
         let directory = TempDir::new().unwrap();
         let receipt = directory.path().join("receipt");
         let mut command = dr_dump(&server);
-        command.args(["postgres"]).env("TMPDIR", directory.path()).env("DR_RECEIPT", &receipt).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["postgres"])
+            .env("TMPDIR", directory.path())
+            .env("DR_RECEIPT", &receipt)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let started = Instant::now();

@@ -10,6 +10,7 @@ fn f58_a_storm_of_ddl_gives_a_consistent_dump_or_none() {
     server.psql("postgres", "CREATE TABLE kept AS SELECT generate_series(1, 5000) AS n; CREATE TABLE moving (n int); INSERT INTO moving SELECT generate_series(1, 2000)");
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _end = End(&over);
         scope.spawn(|| {
             // Whatever the moment, `moving` has 2000 rows: it is replaced, rewritten, truncated and refilled in transactions.
             for round in 0.. {
@@ -24,8 +25,8 @@ fn f58_a_storm_of_ddl_gives_a_consistent_dump_or_none() {
                 server.psql("postgres", &storm);
             }
         });
-        for _ in 0..12 {
-            let output = dr_dump(&server).args(["--lock-wait-timeout", "5", "--no-globals", "postgres"]).output().unwrap();
+        for _ in 0..4 {
+            let output = dr_dump(&server).args(["--lock-wait-timeout", "2", "--no-globals", "postgres"]).output().unwrap();
             match output.status.code() {
                 Some(0) => {
                     let listing = fingerprints(&output.stdout);
@@ -36,8 +37,16 @@ fn f58_a_storm_of_ddl_gives_a_consistent_dump_or_none() {
                 _ => panic!("{}", text(&output)),
             }
         }
-        over.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends the other thread of a test, also when an assertion fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn fingerprints(archive: &[u8]) -> String {
@@ -53,6 +62,7 @@ fn writes_during_the_dump_are_not_in_it() {
     server.psql("postgres", "CREATE TABLE a (n int); CREATE TABLE b (n int)");
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _end = End(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 server.psql("postgres", "BEGIN; INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); COMMIT");
@@ -65,7 +75,6 @@ fn writes_during_the_dump_are_not_in_it() {
             let rows: Vec<_> = prints.lines().map(|line| line.split("\"rows\":").nth(1).unwrap().to_owned()).collect();
             assert_eq!(rows[0], rows[1], "both tables have the same rows at every moment");
         }
-        over.store(true, Ordering::Relaxed);
     });
 }
 
@@ -73,10 +82,20 @@ fn writes_during_the_dump_are_not_in_it() {
 fn f57_a_table_that_is_locked_by_others_ends_the_dump_in_time() {
     let server = Server::start(majors()[0]);
     server.psql("postgres", "CREATE TABLE t (n int)");
-    let mut holder = Command::new(server.bin("psql")).envs(server.env()).args(["-X", "-d", "postgres"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut holder = Command::new(server.bin("psql"))
+        .envs(server.env())
+        .args(["-X", "-d", "postgres"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     use std::io::Write;
     holder.stdin.as_mut().unwrap().write_all(b"BEGIN; LOCK TABLE t;\n").unwrap();
-    wait_for(&server, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 't'::regclass", "1");
+    wait_for(
+        &server,
+        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 't'::regclass",
+        "1",
+    );
     let output = dr_dump(&server).args(["--lock-wait-timeout", "1", "postgres"]).output().unwrap();
     assert_eq!(output.status.code(), Some(75), "{}", text(&output));
     holder.kill().unwrap();

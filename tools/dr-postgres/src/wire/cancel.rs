@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
-use super::connect::open;
+use super::connect::{Tls, open};
 use super::dial::endpoints;
 use super::session::Backend;
 use crate::{ConnInfo, Error};
@@ -34,7 +34,7 @@ impl Canceller {
     pub fn cancel(&self) -> Result<(), Error> {
         let host = &self.conn.hosts()[0];
         let endpoint = endpoints(host)?.remove(0);
-        let mut wire = open(&self.conn, host, &endpoint, self.encrypted)?;
+        let mut wire = open(&self.conn, host, &endpoint, if self.encrypted { Tls::Always } else { Tls::Never })?;
         let deadline = wire.plug_mut().set_deadline(Some(Instant::now() + PATIENCE));
         deadline.map_err(|error| wire.lost(&error))?;
         let mut bytes = BytesMut::new();

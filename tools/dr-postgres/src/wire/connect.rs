@@ -105,21 +105,20 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Tries with and without TLS, in the order that `sslmode` gives.
     fn run(&self) -> Result<Session, Error> {
-        let encrypted: &[bool] = match self.host.ssl_mode {
-            SslMode::Disable => &[false],
-            SslMode::Allow => &[false, true],
-            SslMode::Prefer => &[true, false],
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[true],
+        let (first, second) = match self.host.ssl_mode {
+            SslMode::Disable => (Tls::Never, None),
+            SslMode::Allow => (Tls::Never, Some(Tls::Always)),
+            SslMode::Prefer => (Tls::IfOffered, Some(Tls::Never)),
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => (Tls::Always, None),
         };
-        let (first, second) = (encrypted[0], encrypted.get(1));
         match (self.once(first), second) {
-            (Err(error), Some(second)) if worth_another(&error) => self.once(*second).map_err(|_| error),
+            (Err(error), Some(second)) if worth_another(&error) => self.once(second).map_err(|_| error),
             (result, _) => result,
         }
     }
 
-    fn once(&self, encrypted: bool) -> Result<Session, Error> {
-        let mut wire = open(self.conn, self.host, &self.endpoint, encrypted)?;
+    fn once(&self, tls: Tls) -> Result<Session, Error> {
+        let mut wire = open(self.conn, self.host, &self.endpoint, tls)?;
         self.start(&mut wire)?;
         authenticate(&mut wire, self.conn, self.host)?;
         let place = std::mem::take(&mut wire.place);
@@ -175,19 +174,27 @@ fn settle(session: &mut Session) -> Result<(), Error> {
     }
 }
 
+/// Whether to encrypt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tls {
+    Never,
+    IfOffered,
+    Always,
+}
+
 /// Connects, and encrypts if so told; nothing else was said yet.
-pub(super) fn open(conn: &ConnInfo, host: &Host, endpoint: &Endpoint, encrypted: bool) -> Result<Wire, Error> {
+pub(super) fn open(conn: &ConnInfo, host: &Host, endpoint: &Endpoint, tls: Tls) -> Result<Wire, Error> {
     let place = place(host, endpoint);
     let deadline = conn.connect_timeout().map(|timeout| Instant::now() + timeout);
     let plug = dial(conn, endpoint, deadline).map_err(|error| unreachable(&place, &error))?;
     let mut wire = Wire::new(plug, place);
-    if encrypted {
-        encrypt(&mut wire, conn, host)?;
+    if tls != Tls::Never {
+        encrypt(&mut wire, conn, host, tls)?;
     }
     Ok(wire)
 }
 
-fn encrypt(wire: &mut Wire, conn: &ConnInfo, host: &Host) -> Result<(), Error> {
+fn encrypt(wire: &mut Wire, conn: &ConnInfo, host: &Host, tls: Tls) -> Result<(), Error> {
     let connection = tls::client(conn.ssl(), host)?;
     if conn.ssl().negotiation == SslNegotiation::Postgres {
         let mut bytes = BytesMut::new();
@@ -195,6 +202,7 @@ fn encrypt(wire: &mut Wire, conn: &ConnInfo, host: &Host) -> Result<(), Error> {
         wire.send(&bytes)?;
         match wire.lone_byte()? {
             b'S' => {}
+            b'N' if tls == Tls::IfOffered => return Ok(()),
             b'N' => {
                 return Err(Error::Config {
                     message: format!("{}: server does not support SSL, but SSL was required", wire.place),

@@ -79,7 +79,10 @@ impl Place {
     /// The definitions of a database, without the keys that differ from dump to dump.
     pub fn definitions(&self, database: &str) -> String {
         let text = String::from_utf8(self.pg_dump(&["--schema-only", database])).expect("UTF-8");
-        text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// The archive that dr-dump makes of a database.

@@ -14,7 +14,7 @@ pub(super) fn list(root: &Path, prefix: &str) -> Result<Vec<Listed>, Error> {
     let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut listed = Vec::new();
     let walk = WalkDir::new(root.join(folder)).min_depth(1).into_iter();
-    for entry in walk.filter_entry(|entry| may_hold_objects(entry)) {
+    for entry in walk.filter_entry(may_hold_objects) {
         match entry.map_err(io::Error::from).and_then(|entry| object(root, prefix, &entry)) {
             Ok(object) => listed.extend(object),
             // A temporary file that went while we looked, or a folder that never was.
@@ -29,7 +29,7 @@ pub(super) fn list(root: &Path, prefix: &str) -> Result<Vec<Listed>, Error> {
 /// Temporary files hold none, nor does what a file system keeps at its own root.
 fn may_hold_objects(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
-    !name.starts_with(TEMPORARY) && !(name == "lost+found" && entry.file_type().is_dir())
+    !(name.starts_with(TEMPORARY) || name == "lost+found" && entry.file_type().is_dir())
 }
 
 fn object(root: &Path, prefix: &str, entry: &DirEntry) -> io::Result<Option<Listed>> {

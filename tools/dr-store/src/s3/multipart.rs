@@ -20,7 +20,7 @@ use crate::{Confirmed, Error, Put};
 /// Time for a server to put thousands of parts together.
 const ASSEMBLY: Duration = Duration::from_secs(600);
 /// Time for an abort, which may run while a signal waits.
-const ABORT: Duration = Duration::from_secs(3);
+const ABORT: Duration = Duration::from_secs(2);
 
 /// A part that the server has.
 #[derive(Clone, Debug)]
