@@ -289,7 +289,7 @@ fn agree(ours: &Outcome, theirs: &Outcome) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pairs_mean_to_us_what_they_mean_to_psql(text in pairs(), flags in flags(), variables in variables()) {

@@ -7,7 +7,7 @@ use dr_pipe::Failure;
 use dr_postgres::quote::qualified;
 use dr_postgres::{ConnInfo, Session, settings};
 
-use crate::TOOL;
+use crate::{NAMES_AS_UTF8, TOOL};
 
 /// Tables and materialized views, largest first. A partition is analysed with its root.
 const RELATIONS: &str = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -20,6 +20,7 @@ const RELATIONS: &str = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c 
 /// As the server says.
 pub fn analyze(conn: &ConnInfo, workers: usize) -> Result<(), Failure> {
     let mut session = Session::connect(conn, TOOL)?;
+    session.execute(NAMES_AS_UTF8)?;
     let rows = session.query(RELATIONS)?;
     let names = rows.iter().filter_map(|row| Some(qualified(row.get(0)?, row.get(1)?)));
     let queue: Mutex<VecDeque<String>> = Mutex::new(names.collect());
@@ -31,7 +32,7 @@ pub fn analyze(conn: &ConnInfo, workers: usize) -> Result<(), Failure> {
                     let Some(mut name) = next() else { return Ok(()) };
                     let mut session = Session::connect(conn, TOOL)?;
                     settings::for_restoring(&mut session)?;
-                    session.execute("SET client_encoding = 'UTF8'")?;
+                    session.execute(NAMES_AS_UTF8)?;
                     loop {
                         session
                             .execute(&format!("ANALYZE {name}"))

@@ -9,16 +9,15 @@ use dr_pipe::Failure;
 use dr_pipe::progress::Progress;
 use dr_postgres::about::TableFacts;
 use dr_postgres::quote::qualified;
-use dr_postgres::{Session, settings};
+use dr_postgres::{ConnInfo, Session, settings};
 
-use crate::TOOL;
 use crate::archive_source::{Archive, ArchiveReader};
 use crate::backlog::{Backlog, Ready};
 use crate::copy::{Copier, ascii};
 use crate::plan::{Plan, Run, copy_statement};
 use crate::schema::Definitions;
 use crate::target::HalfMade;
-use crate::{extensions, large_objects};
+use crate::{NAMES_AS_UTF8, TOOL, extensions, large_objects};
 
 /// Below this, new storage for a table costs more than what FREEZE saves.
 const FREEZE_BYTES: u64 = 1 << 20;
@@ -74,9 +73,7 @@ impl Loader<'_> {
     /// # Errors
     /// The first failure of any thread; the others are cut off then.
     pub fn load(&self) -> Result<HashSet<u32>, Failure> {
-        let mut session = self.session()?;
-        let shared = self.share(&mut session)?;
-        drop(session);
+        let shared = self.share()?;
         std::thread::scope(|scope| {
             // While rows are loaded the processors are busy; afterwards the server's own workers help with each index.
             let builders: Vec<_> =
@@ -92,9 +89,9 @@ impl Loader<'_> {
         }
     }
 
-    fn share(&self, session: &mut Session) -> Result<Shared<'_>, Failure> {
+    fn share(&self) -> Result<Shared<'_>, Failure> {
         let facts = &self.archive.about.tables;
-        let foreign = foreign_tables(session)?;
+        let foreign = foreign_tables(&self.database.conn)?;
         let early = self.definitions.post_data.early(facts.iter().map(|table| (&*table.indexes, &*table.constraints)));
         let mut tables: Vec<Table> = facts.iter().zip(early).map(|(facts, early)| Table::of(facts, early, &foreign)).collect();
         for run in self.plan.runs.iter().chain(&self.plan.of_extensions) {
@@ -216,7 +213,9 @@ impl Table {
 ///
 /// # Errors
 /// As the server says.
-pub fn foreign_tables(session: &mut Session) -> Result<HashSet<(String, String)>, Failure> {
+pub fn foreign_tables(conn: &ConnInfo) -> Result<HashSet<(String, String)>, Failure> {
+    let mut session = Session::connect(conn, TOOL)?;
+    session.execute(NAMES_AS_UTF8)?;
     let rows = session.query(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'f'",
     )?;

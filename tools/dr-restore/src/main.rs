@@ -29,6 +29,9 @@ use std::process::ExitCode;
 /// This tool's name, as messages, sessions and records have it.
 const TOOL: &str = "dr-restore";
 
+/// For sessions that read or write names: scripts and records are UTF-8, whatever the rows are.
+const NAMES_AS_UTF8: &str = "SET client_encoding = 'UTF8'";
+
 fn main() -> ExitCode {
     dr_pipe::run(|args: args::Args| {
         let mut random = [0; 2];

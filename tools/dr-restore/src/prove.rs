@@ -73,7 +73,7 @@ fn counts(difference: &Difference, about: &About) -> bool {
 }
 
 fn foreign_with_rows(conn: &ConnInfo, about: &About) -> Result<bool, Failure> {
-    let foreign = crate::load::foreign_tables(&mut dr_postgres::Session::connect(conn, TOOL)?)?;
+    let foreign = crate::load::foreign_tables(conn)?;
     let with_rows: HashSet<_> = about
         .tables
         .iter()

@@ -21,7 +21,7 @@ use crate::schema::Definitions;
 use crate::server::Server;
 use crate::source::{Request, Source};
 use crate::target::{self, HalfMade, Whole};
-use crate::{TOOL, analyze, globals, large_objects, properties};
+use crate::{NAMES_AS_UTF8, TOOL, analyze, globals, large_objects, properties};
 
 /// What a restore needs beside its source.
 struct Restore<'a> {
@@ -250,8 +250,7 @@ fn fill(
     definitions.pre_data(&database.conn)?;
     let mut session = Session::connect(&database.conn, TOOL)?;
     settings::for_restoring(&mut session)?;
-    // Scripts are UTF-8, whatever the rows are.
-    session.execute("SET client_encoding = 'UTF8'")?;
+    session.execute(NAMES_AS_UTF8)?;
     large_objects::create(&mut session, archive, plan, args.left_out())?;
     let done = Loader { archive, plan, definitions, database, workers, progress }.load()?;
     if let Some(sequences) = archive.script("sequences.sql")? {

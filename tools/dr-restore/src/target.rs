@@ -262,6 +262,9 @@ fn while_disconnecting<T>(executioner: &mut Session, name: &str, work: impl FnOn
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use dr_postgres::Environment;
+
     use super::*;
 
     #[test]
@@ -273,5 +276,33 @@ mod tests {
         let now = DateTime::from_timestamp(1_769_306_400, 0).unwrap_or_default();
         assert_eq!(kept_name("shop", now), "shop_before_20260125T020000Z");
         assert_eq!(kept_name(&"x".repeat(63), now).len(), 63);
+    }
+
+    #[test]
+    fn a_swap_whose_second_rename_fails_leaves_both_names_as_they_were() {
+        for major in [15, 18] {
+            let postgres = dr_testing::postgres::Server::start(major);
+            postgres.psql("postgres", "CREATE DATABASE shop; CREATE DATABASE shop_restoring_0000");
+            let conn = ConnInfo::resolve(&postgres.conninfo("postgres"), &Environment::default()).unwrap();
+            let mut server = Server::connect(&conn).unwrap();
+            let in_use = Session::connect(&server.database("shop_restoring_0000").unwrap(), TOOL).unwrap();
+            let names = |server: &mut Server| {
+                server.databases().unwrap().into_iter().filter(|name| name.starts_with("shop")).collect::<Vec<_>>()
+            };
+            let whole = |server: &Server| Whole {
+                name: "shop_restoring_0000".into(),
+                conn: server.database("shop_restoring_0000").unwrap(),
+                _on_stop: None,
+            };
+            let failure = whole(&server).rename(&mut server, "shop", Existing::SwapAndDisconnect, "shop_before").unwrap_err();
+            assert_eq!(failure.exit, Exit::Busy, "{}", failure.message);
+            assert_eq!(names(&mut server), ["shop", "shop_restoring_0000"]);
+            drop(in_use);
+            let kept = whole(&server).rename(&mut server, "shop", Existing::Swap, "shop_before").unwrap();
+            assert_eq!(
+                (kept.as_deref(), names(&mut server)),
+                (Some("shop_before"), vec!["shop".to_owned(), "shop_before".to_owned()])
+            );
+        }
     }
 }

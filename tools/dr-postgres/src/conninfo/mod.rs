@@ -205,9 +205,19 @@ impl ConnInfo {
         &self.ssl
     }
 
+    /// The name that pg_stat_activity shows, `usual` unless something else is said; an empty one says none.
+    pub(crate) fn application_name<'a>(&'a self, usual: &'a str) -> &'a str {
+        self.word("application_name", self.word("fallback_application_name", usual))
+    }
+
     /// A setting that is there and not empty.
     pub(crate) fn setting(&self, keyword: &str) -> Option<&str> {
         filled(&self.settings, keyword)
+    }
+
+    /// One of a few words: unlike elsewhere, an empty value is not the default but wrong.
+    fn word<'a>(&'a self, keyword: &str, default: &'a str) -> &'a str {
+        self.settings.get(keyword).map_or(default, String::as_str)
     }
 
     /// How long connecting to one address may take; none for ever. As libpq: 0 is for ever, 1 means 2.
@@ -218,7 +228,7 @@ impl ConnInfo {
 
     /// A whole number, where it is set.
     pub(crate) fn number(&self, keyword: &str) -> Result<Option<i32>, Error> {
-        let Some(text) = self.setting(keyword) else { return Ok(None) };
+        let Some(text) = self.settings.get(keyword) else { return Ok(None) };
         match text.trim().parse() {
             Ok(number) => Ok(Some(number)),
             Err(_) => Err(Error::config(format!("invalid integer value \"{text}\" for connection option \"{keyword}\""))),
@@ -226,7 +236,7 @@ impl ConnInfo {
     }
 
     pub(crate) fn target(&self) -> Result<Target, Error> {
-        match self.setting("target_session_attrs").unwrap_or("any") {
+        match self.word("target_session_attrs", "any") {
             "any" => Ok(Target::Any),
             "read-write" => Ok(Target::ReadWrite),
             "read-only" => Ok(Target::ReadOnly),
@@ -245,12 +255,12 @@ impl ConnInfo {
             self.number(keyword)?;
         }
         self.target()?;
-        match self.setting("gssencmode").unwrap_or("prefer") {
+        match self.word("gssencmode", "prefer") {
             "disable" | "prefer" => {}
             "require" => return Err(Error::config("gssencmode \"require\": GSSAPI is not supported here")),
             other => return Err(Error::config(format!("invalid gssencmode value: \"{other}\""))),
         }
-        match self.setting("load_balance_hosts").unwrap_or("disable") {
+        match self.word("load_balance_hosts", "disable") {
             "disable" | "random" => Ok(()),
             other => Err(Error::config(format!("invalid load_balance_hosts value: \"{other}\""))),
         }

@@ -80,7 +80,7 @@ impl SslSettings {
         };
         let mode = settings.get("sslmode").map(|name| mode(name)).transpose()?;
         let mode = if root == Some(RootCert::System) { Some(stronger(mode)?) } else { mode };
-        let negotiation = negotiation(filled(settings, "sslnegotiation"), mode)?;
+        let negotiation = negotiation(settings.get("sslnegotiation").map(String::as_str), mode)?;
         let only = |keyword: &str, version: &str| filled(settings, keyword) == Some(version);
         for keyword in ["ssl_min_protocol_version", "ssl_max_protocol_version"] {
             protocol_version(keyword, filled(settings, keyword))?;
@@ -91,7 +91,7 @@ impl SslSettings {
         Ok(SslSettings {
             mode,
             negotiation,
-            channel_binding: channel_binding(filled(settings, "channel_binding"))?,
+            channel_binding: channel_binding(settings.get("channel_binding").map(String::as_str))?,
             root,
             certificate: file("sslcert", "postgresql.crt"),
             key: file("sslkey", "postgresql.key"),

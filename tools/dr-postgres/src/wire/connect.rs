@@ -140,11 +140,12 @@ impl Attempt<'_> {
     }
 
     fn start(&self, wire: &mut Wire) -> Result<(), Error> {
-        let name = self.conn.setting("application_name").or(self.conn.setting("fallback_application_name")).unwrap_or(self.name);
+        let name = Some(self.conn.application_name(self.name)).filter(|name| !name.is_empty());
         let optional = ["options", "replication"].into_iter().filter_map(|keyword| Some((keyword, self.conn.setting(keyword)?)));
         let encoding = self.conn.setting("client_encoding").filter(|encoding| *encoding != "auto");
-        let pairs = [("user", self.conn.user()), ("database", self.conn.database()), ("application_name", name)];
-        let pairs = pairs.into_iter().chain(optional).chain(encoding.map(|encoding| ("client_encoding", encoding)));
+        let pairs = [("user", self.conn.user()), ("database", self.conn.database())];
+        let pairs = pairs.into_iter().chain(name.map(|name| ("application_name", name)));
+        let pairs = pairs.chain(optional).chain(encoding.map(|encoding| ("client_encoding", encoding)));
         let mut bytes = BytesMut::new();
         frontend::startup_message(pairs.chain(self.parameters.iter().copied()), &mut bytes)
             .map_err(|error| Error::config(format!("a setting cannot be sent: {error}")))?;

@@ -4,3 +4,4 @@ mod archive;
 mod fixture;
 mod foreign;
 mod names;
+mod stores;
