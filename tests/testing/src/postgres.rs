@@ -136,9 +136,13 @@ impl Server {
         });
     }
 
-    /// Has the server read its configuration files again.
+    /// Has the server read its configuration files again: they hold for every later connection.
     pub fn reload(&self) {
+        let reloads = |server: &Server| server.log().matches("received SIGHUP").count();
+        let before = reloads(self);
         self.signal("HUP", &self.pids()[..1]);
+        // The postmaster says so first, then reads, and takes no connection in between.
+        self.poll("reload", |server| reloads(server) > before);
     }
 
     /// Stops the server if it runs, and waits until it is gone; `immediate` is a crash that needs recovery, else it is a fast

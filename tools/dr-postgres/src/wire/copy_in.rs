@@ -110,12 +110,11 @@ impl<'a> CopyIn<'a> {
     /// Sends bytes, then hears whether the server has objections.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.well()?;
-        let sent = self.session.guard(|session| {
-            session.wire.send(bytes)?;
-            session.wire.put_by()
-        });
+        let sent = self.session.guard(|session| session.wire.send(bytes));
         // Even where sending broke: the server's last words say more than "connection reset".
+        let took = self.session.guard(|session| session.wire.put_by());
         let heard = self.listen();
+        let sent = sent.and(took);
         self.failed = self.failed.take().or(heard.err()).or(sent.err());
         self.well()
     }

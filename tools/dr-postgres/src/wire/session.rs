@@ -201,7 +201,20 @@ impl Session {
         if frontend::query(sql, &mut bytes).is_err() {
             return Err(Error::protocol("a statement with a zero byte, or longer than 1 GiB, cannot be sent"));
         }
-        self.guard(|session| session.wire.send(&bytes))
+        let sent = self.guard(|session| session.wire.send(&bytes));
+        sent.map_err(|error| self.last_words(error))
+    }
+
+    /// What the server said before it hung up, or else `error`, which says less.
+    fn last_words(&mut self, error: Error) -> Error {
+        // It has hung up, but perhaps not without a word.
+        drop(self.wire.put_by());
+        while let Ok(Some(message)) = self.wire.message_held() {
+            if let Message::ErrorResponse(body) = message {
+                return ServerError::read(body.fields()).map_or(error, |said| Error::Server(Box::new(said)));
+            }
+        }
+        error
     }
 
     /// Refuses to go on with a broken session.
