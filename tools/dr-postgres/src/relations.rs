@@ -114,7 +114,7 @@ pub fn find(session: &mut Session, scope: &ScopeArgs, locked: bool) -> Result<Ve
             Some("left out by --exclude-table-data".to_owned())
         } else if unlogged && scope.no_unlogged_table_data {
             Some("unlogged, left out by --no-unlogged-table-data".to_owned())
-        } else if unlogged && standby && kind != RelationKind::Sequence {
+        } else if unlogged && standby {
             Some("unlogged: not readable on a standby".to_owned())
         } else if kind == RelationKind::Foreign && !flag(13) {
             Some("a foreign table".to_owned())
