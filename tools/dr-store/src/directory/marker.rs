@@ -1,10 +1,12 @@
 //! Is this directory the store it was, or an empty mount point?
 //!
-//! A store's root holds `dr-store.json` with a random id; this host remembers the id of each path it has written to.
+//! A store's root holds `dr-store.json` with a random id; this host remembers the id of each path it has written to, and
+//! the file system it was on. A marker that is gone while the file system is the same means that somebody has removed the
+//! store; on another file system it means that the store's own is not mounted.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use dr_pipe::state;
@@ -14,8 +16,16 @@ use super::publish::{self, DirectoryUpload};
 use crate::Error;
 use crate::key::MARKER;
 
-/// Name of the state that holds the id of each path, as a JSON object.
+/// Name of the state that holds what was seen at each path, as a JSON object.
 const STATE: &str = "stores.json";
+
+/// What was seen at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    id: String,
+    /// `st_dev` of the store's root.
+    device: u64,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Marker {
@@ -39,24 +49,32 @@ enum Verdict {
     Refuse(&'static str),
 }
 
-fn judge(found: &Found, remembered: Option<&str>) -> Verdict {
+/// `device` is that of the path now, or of the directory it would be made in.
+fn judge(found: &Found, device: u64, remembered: Option<&Seen>) -> Verdict {
     match (found, remembered) {
+        (Found::Nothing | Found::Unmarked, Some(seen)) if seen.device == device => Verdict::Create,
         (Found::Nothing | Found::Unmarked, None) => Verdict::Create,
         (Found::Nothing, Some(_)) => Verdict::Refuse("it was a store before, and is not there now: not mounted?"),
         (Found::Unmarked, Some(_)) => {
             Verdict::Refuse("it was a store before, and its marker dr-store.json is missing now: not mounted?")
         }
-        (Found::Marked(id), Some(known)) if id != known => {
+        (Found::Marked(id), Some(seen)) if *id != seen.id => {
             Verdict::Refuse("another store is in its place: its marker dr-store.json has another id than before")
         }
         (Found::Marked(_), _) => Verdict::Accept,
     }
 }
 
+/// The file system that `root` is on, or would be made on.
+fn device_of(root: &Path) -> Result<u64, Error> {
+    let metadata = root.metadata().or_else(|error| root.parent().map_or(Err(error), Path::metadata));
+    metadata.map(|metadata| metadata.dev()).map_err(|error| Error::io(root.display(), error))
+}
+
 /// Opens the store at `path`, making it one where this host has not seen it before; gives its canonical path and warnings.
 pub(super) fn open_for_write(path: &Path) -> Result<(PathBuf, Vec<String>), Error> {
     let (root, found) = look(path)?;
-    match judge(&found, recall().get(&name_of(&root)).map(String::as_str)) {
+    match judge(&found, device_of(&root)?, recall().get(&name_of(&root))) {
         Verdict::Refuse(why) => Err(Error::NotMounted { store: path.display().to_string(), why: why.into() }),
         Verdict::Create => {
             let mut warnings = vec![format!("{} was no store before: it is one now, marked by {MARKER}", path.display())];
@@ -143,8 +161,9 @@ fn adopt(root: &Path, found: Found) -> Result<Option<String>, Error> {
             mark(root)?
         }
     };
+    let seen = Seen { id, device: device_of(root)? };
     let mut known = recall();
-    if known.insert(name_of(root), id.clone()) == Some(id) {
+    if known.insert(name_of(root), seen.clone()) == Some(seen) {
         return Ok(None);
     }
     Ok(state::remember(STATE, &known).err().map(|error| format!("cannot remember the store {}: {error}", root.display())))
@@ -182,7 +201,7 @@ fn mark(root: &Path) -> Result<String, Error> {
     }
 }
 
-fn recall() -> BTreeMap<String, String> {
+fn recall() -> BTreeMap<String, Seen> {
     state::recall(STATE).unwrap_or_default()
 }
 
@@ -195,14 +214,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_becomes_a_store_only_where_none_was_before() {
+    fn a_directory_becomes_a_store_where_none_was_before_or_it_was_removed() {
         let marked = |id: &str| Found::Marked(id.into());
-        assert_eq!(judge(&Found::Nothing, None), Verdict::Create);
-        assert_eq!(judge(&Found::Unmarked, None), Verdict::Create);
-        assert_eq!(judge(&marked("a"), None), Verdict::Accept);
-        assert_eq!(judge(&marked("a"), Some("a")), Verdict::Accept);
-        assert!(matches!(judge(&marked("b"), Some("a")), Verdict::Refuse(_)));
-        assert!(matches!(judge(&Found::Unmarked, Some("a")), Verdict::Refuse(_)));
-        assert!(matches!(judge(&Found::Nothing, Some("a")), Verdict::Refuse(_)));
+        let seen = Seen { id: "a".into(), device: 1 };
+        assert_eq!(judge(&Found::Nothing, 1, None), Verdict::Create);
+        assert_eq!(judge(&Found::Unmarked, 1, None), Verdict::Create);
+        assert_eq!(judge(&Found::Unmarked, 1, Some(&seen)), Verdict::Create);
+        assert_eq!(judge(&marked("a"), 1, None), Verdict::Accept);
+        assert_eq!(judge(&marked("a"), 2, Some(&seen)), Verdict::Accept);
+        assert!(matches!(judge(&marked("b"), 1, Some(&seen)), Verdict::Refuse(_)));
+        assert!(matches!(judge(&Found::Unmarked, 2, Some(&seen)), Verdict::Refuse(_)));
+        assert!(matches!(judge(&Found::Nothing, 2, Some(&seen)), Verdict::Refuse(_)));
     }
 }
