@@ -182,7 +182,9 @@ impl From<Error> for Failure {
                 format!("somebody may be hiding backups: look at another store; if they were deleted on purpose, remove {witness}")
             }
             Error::NoStore => "name one with --from STORE, or DR_FROM: a directory, or s3://BUCKET/PREFIX".into(),
-            Error::NotFound(_) => "dr-list without a name or time shows all there are".into(),
+            Error::NotFound(_) => {
+                "see whether the store, --cluster and --database are right: dr-list --from STORE alone shows all there are".into()
+            }
             Error::Ambiguous { .. } => "give more of the name".into(),
         };
         Failure::new(error.exit(), error.to_string(), hint)

@@ -63,11 +63,12 @@ pub fn publish(chain: &Chain, manifest: &Manifest, key: &SigningKey, args: &Stor
 /// Opens a store and writes all but the manifest; gives the store and what the user should know.
 fn prepare(store: &str, manifest: &Manifest, signature: &[u8], args: &StoreArgs) -> Result<(Store, Vec<String>), Failure> {
     let location: Location = store.parse().map_err(|why: String| Failure::from(Error::Malformed(why)))?;
+    if !location.is_s3() {
+        // As a reader first: where dr-push has stored something, there is a store, and none is to be made.
+        object_is_there(&Store::open_for_read(&location, args)?, manifest)?;
+    }
     let store = Store::open_for_write(&location, args)?;
     let mut warnings = store.warnings().to_vec();
-    if !location.is_s3() {
-        object_is_there(&store, manifest)?;
-    }
     match store.put(&name::recovery_key(&manifest.cluster), RECOVERY.as_bytes()) {
         // An older text serves as well: it was written with the first backup of the cluster.
         Ok(_) | Err(dr_store::Error::Exists { .. }) => {}

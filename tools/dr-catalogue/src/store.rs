@@ -166,18 +166,23 @@ impl Candidate<'_> {
 fn examine_all(candidates: &[Candidate], keys: &BTreeMap<String, Vec<PublicKey>>) -> Result<Vec<Result<Backup, Error>>, Error> {
     let next = AtomicUsize::new(0);
     let examined = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..READERS.min(candidates.len()) {
-            scope.spawn(|| {
-                loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(candidate) = candidates.get(place) else { break };
-                    let trusted = keys.get(candidate.cluster).map_or(&[][..], Vec::as_slice);
-                    let answer = candidate.examine(trusted);
-                    examined.lock().expect("no thread panics while it holds the lock").insert(place, answer);
-                }
-            });
+    let read = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(candidate) = candidates.get(place) else { break };
+            let trusted = keys.get(candidate.cluster).map_or(&[][..], Vec::as_slice);
+            let answer = candidate.examine(trusted);
+            examined.lock().expect("no thread panics while it holds the lock").insert(place, answer);
         }
+    };
+    std::thread::scope(|scope| {
+        // Where no more threads are to be had (ulimit), those that are there do the work; at the least this one.
+        for _ in 1..READERS.min(candidates.len()) {
+            if std::thread::Builder::new().spawn_scoped(scope, read).is_err() {
+                break;
+            }
+        }
+        read();
     });
     examined.into_inner().expect("no thread panics while it holds the lock").into_values().collect()
 }

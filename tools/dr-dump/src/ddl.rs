@@ -65,7 +65,7 @@ impl Ddl<'_> {
         let command = |passwords: bool| {
             let mut command = Command::new(&self.clients.pg_dumpall.path);
             command.args(["--globals-only", "--no-password"]).arg("--file").arg(file).current_dir(scratch.path());
-            command.arg(format!("--database={}", self.conn.database()));
+            command.arg(format!("--database={}", as_connection_string(self.conn.database())));
             if !passwords {
                 command.arg("--no-role-passwords");
             }
@@ -135,6 +135,11 @@ impl Ddl<'_> {
             "please report the patterns used; nothing was published",
         ))
     }
+}
+
+/// A database's name as a connection string: pg_dumpall would take one that has `=` in it for such a string itself.
+fn as_connection_string(database: &str) -> String {
+    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// The OID in a line of `pg_restore --list` that stands for a table: `219; 1259 16390 TABLE public guests postgres`.

@@ -36,7 +36,10 @@ pub fn dump(args: &Args, output: File) -> Outcome {
     let conn = snapshot.session.conninfo().clone();
     let clients = Clients::find_for_dump(snapshot.session.server_version(), args.pg_dump.as_deref())?;
     if clients.pg_dump.version.major > snapshot.session.server_major() {
-        warn(TOOL, format!("definitions come from {}, newer than the server: an older server may not read them again", clients.pg_dump));
+        warn(
+            TOOL,
+            format!("definitions come from {}, newer than the server: an older server may not read them again", clients.pg_dump),
+        );
     }
     let objects = if args.schema_only || args.scope.selects() { Vec::new() } else { large_objects::list(&mut snapshot.session)? };
     let about = describe(args, &conn, &clients, &mut snapshot, objects.len())?;

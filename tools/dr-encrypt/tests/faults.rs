@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -97,6 +98,30 @@ fn f02_a_producer_without_receipt_is_named_and_the_stream_gets_no_end() {
     assert!(matches!(receipts(&path)[..], [Record::Start(_), Record::Start(_)]), "no receipt of ours");
     let whole = run(dr_encrypt().stdout(Stdio::piped()), &[1; 100_000]).stdout.len();
     assert!(whole - output.stdout.len() > 100_000 % 65_536, "the last chunk is held back");
+}
+
+#[test]
+fn f02_an_input_that_never_came_leaves_its_trace_behind_an_earlier_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = receipt_file(directory.path(), Some(b"of an earlier run"));
+    let output = run(dr_encrypt().arg("--receipt").arg(&path).stdout(Stdio::piped()), b"");
+    assert_eq!(code(&output), 66);
+    assert!(output.stdout.is_empty());
+    let all = receipts(&path);
+    assert!(matches!(&all[..], [_, _, Record::Start(start)] if start.tool == "dr-encrypt"), "{all:?}");
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_a_usage_error() {
+    let argument = std::ffi::OsStr::from_bytes(b"--bad\xff");
+    assert_eq!(code(&run(dr_encrypt().arg(argument).stdout(Stdio::piped()), b"x")), 64);
+}
+
+#[test]
+fn f17_completions_that_cannot_be_written_are_an_error() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dr-encrypt"));
+    command.args(["--completions", "bash"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    assert_eq!(code(&run(command.stdout(File::create("/dev/full").unwrap()), b"")), 74);
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn an_empty_store_lists_nothing_and_has_no_latest() {
     stores.list(&["--from", "near"]).assert().code(0).stdout("").stderr("");
     stores.list(&["--from", "near", "--latest"]).assert().code(66).stdout("").stderr(
         "dr-list: error: no backup is there\n\
-         dr-list: hint: dr-list without a name or time shows all there are\n",
+         dr-list: hint: see whether the store, --cluster and --database are right: dr-list --from STORE alone shows all there are\n",
     );
 }
 
@@ -247,7 +247,7 @@ fn f70_a_manifest_under_another_name_kind_or_cluster_is_refused() {
 fn f70_a_manifest_whose_object_is_gone_or_of_another_size_is_refused() {
     let stores = near_with(&[24, 25]);
     fs::write(stores.file(25, ".tar.zst.age"), "short").unwrap();
-    let listed = stores.list(&["--from", "near"]).assert().code(66);
+    let listed = stores.list(&["--from", "near"]).assert().code(65);
     assert_eq!(names(&listed.get_output().stdout), [backup(24).name]);
     fs::remove_file(stores.file(25, ".tar.zst.age")).unwrap();
     stores.list(&["--from", "near", "--latest"]).assert().code(66).stdout("");

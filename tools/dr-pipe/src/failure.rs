@@ -30,9 +30,12 @@ impl Failure {
         self
     }
 
-    /// The same failure, its hint followed by what state was left behind.
+    /// The same failure, its hint followed by what state was left behind, unless it ends with just that.
     pub fn leaving(mut self, state: impl std::fmt::Display) -> Self {
-        self.hint = one_line(format!("{}; {state}", self.hint));
+        let state = one_line(state.to_string());
+        if !self.hint.ends_with(&state) {
+            self.hint = one_line(format!("{}; {state}", self.hint));
+        }
         self
     }
 
@@ -100,5 +103,6 @@ mod tests {
         let failure = Failure::new(Exit::Damaged, "first\nsecond\r\n", "do\nthis").within("here").leaving("left\nthat");
         assert_eq!(failure.message, "here: first second");
         assert_eq!(failure.hint, "do this; left that");
+        assert_eq!(failure.clone().leaving("left that").hint, "do this; left that");
     }
 }

@@ -1,5 +1,6 @@
 //! What surrounds every tool's verb: the command line, signals, panics, and the exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -46,8 +47,16 @@ fn parse<A: Parser>() -> Result<A, ExitCode> {
     let mut command = A::command();
     if let Some(shell) = completion_asked_for() {
         let name = command.get_name().to_owned();
-        clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
-        return Err(ExitCode::SUCCESS);
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, name.clone(), &mut script);
+        return Err(std::io::stdout().lock().write_all(&script).map_or_else(
+            |error| {
+                let failure = Failure::io("standard output", &error);
+                failure.print(&name);
+                failure.exit.into()
+            },
+            |()| ExitCode::SUCCESS,
+        ));
     }
     A::try_parse().map_err(|error| {
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -71,9 +80,10 @@ fn parse<A: Parser>() -> Result<A, ExitCode> {
 
 /// `--completions SHELL` as the only arguments: what packages call to make completion files.
 fn completion_asked_for() -> Option<clap_complete::Shell> {
-    let mut words = std::env::args().skip(1);
-    match (words.next().as_deref(), words.next(), words.next()) {
-        (Some("--completions"), Some(shell), None) => shell.parse().ok(),
+    // An argument need not be UTF-8.
+    let words: Vec<_> = std::env::args_os().skip(1).take(3).collect();
+    match &words[..] {
+        [flag, shell] if flag == "--completions" => shell.to_str()?.parse().ok(),
         _ => None,
     }
 }

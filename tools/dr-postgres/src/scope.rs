@@ -49,11 +49,14 @@ impl ScopeArgs {
         let flag = |name: &'static str, patterns: &[String]| {
             patterns.iter().map(move |pattern| format!("--{name}={pattern}")).collect::<Vec<_>>()
         };
+        // A pattern such as `p*` means the system's own tables, too, to pg_dump, which would define them.
+        let system = if self.tables.is_empty() { [].as_slice() } else { &["pg_catalog.*".to_owned()] };
         [
             flag("schema", &self.schemas),
             flag("exclude-schema", &self.exclude_schemas),
             flag("table", &self.tables),
             flag("exclude-table", &self.exclude_tables),
+            flag("exclude-table", system),
         ]
         .concat()
     }

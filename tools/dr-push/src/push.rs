@@ -20,6 +20,9 @@ const TOOL: &str = "dr-push";
 /// What became of each store, in the order they were named.
 type Ends = Vec<(Location, Result<Stored, Failure>)>;
 
+/// A store that is through with its work, well or badly, and its place in the order they were named.
+type Ended = (usize, Location, Result<Stored, Failure>);
+
 /// Writes standard input to every store, and leaves a receipt once enough of them hold it.
 pub fn push(args: Args) -> Outcome {
     if args.init {
@@ -30,20 +33,22 @@ pub fn push(args: Args) -> Outcome {
     let options = args.upload_options(started_at)?;
     let cluster = args.cluster.clone().expect("clap requires a cluster unless --init is given");
     let mut receipts = Receipts::open(args.receipt.receipt.as_deref())?;
-    let stores = open(&args)?;
+    let (stores, ended) = open(&args, required)?;
     drop(stream::input()?);
     let mut input = ReadAhead::new(io::stdin()).map_err(|error| reading(&error))?;
 
     let first = input.fill_buf().map_err(|error| reading(&error))?;
     if first.is_empty() {
+        // Without this trace, dr-seal would take an earlier run in the file for this one.
+        receipts.append(&start(started_at))?;
         let hint = "the program before this one has written nothing: its own message says why; nothing was stored";
         return Err(Failure::new(Exit::Missing, "standard input is empty", hint));
     }
     let name = name_of(&cluster, args.kind, &receipts, first, started_at)?;
     receipts.append(&start(started_at))?;
 
-    let branches = stores.into_iter().map(|store| Branch::start(store, &name.key, &options)).collect::<Result<Vec<_>, _>>()?;
-    let mut fan = Fan { alive: branches.into_iter().map(Some).collect(), ended: Vec::new(), required };
+    let start = |store: Option<Store>| store.map(|store| Branch::start(store, &name.key, &options)).transpose();
+    let mut fan = Fan { alive: stores.into_iter().map(start).collect::<Result<_, _>>()?, ended, required };
     let read = fan.copy(&mut input)?;
     receipts.upstream_must_match(&read).map_err(|failure| failure.leaving("nothing was stored"))?;
     let ends = fan.finish()?;
@@ -60,14 +65,60 @@ fn init(args: &Args) -> Outcome {
     Ok(Exit::Good)
 }
 
-fn open(args: &Args) -> Result<Vec<Store>, Failure> {
-    let mut stores = Vec::new();
-    for location in &args.to {
-        let store = Store::open_for_write(location, &args.store)?;
-        store.warnings().iter().for_each(|warning| warn(TOOL, warning));
+/// Opens all stores, in their order. One that cannot be opened has ended, as if it had failed later.
+///
+/// # Errors
+/// 64 for one store under two names: what it holds would be counted twice. Else as [`enough`].
+fn open(args: &Args, required: u32) -> Result<(Vec<Option<Store>>, Vec<Ended>), Failure> {
+    let (mut stores, mut ended) = (Vec::<Option<Store>>::new(), Vec::new());
+    for (place, location) in args.to.iter().enumerate() {
+        let store = match Store::open_for_write(location, &args.store) {
+            Ok(store) => {
+                store.warnings().iter().for_each(|warning| warn(TOOL, warning));
+                Some(store)
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                leave_out(location, &failure, args.to.len());
+                ended.push((place, location.clone(), Err(failure)));
+                None
+            }
+        };
+        if let Some(store) = &store {
+            for earlier in stores.iter().flatten() {
+                if store.is_same_place(earlier)? {
+                    let message = format!("--to {location} is the same store as --to {}", earlier.location());
+                    return Err(Failure::new(Exit::Usage, message, "name every store once; nothing was stored"));
+                }
+            }
+        }
         stores.push(store);
     }
-    Ok(stores)
+    enough(stores.iter().flatten().count(), &ended, stores.len(), required)?;
+    Ok((stores, ended))
+}
+
+/// Says that the others go on without a store.
+fn leave_out(location: &Location, failure: &Failure, stores: usize) {
+    // A signal that stops everything is not this store's failure.
+    if stores > 1 && !stop::stopping() {
+        warn(TOOL, format!("{location} is left out: {}", failure.message));
+    }
+}
+
+/// Fails where fewer than `required` of all `stores` are left, `alive` of them; what they hold by then stays unpublished.
+fn enough(alive: usize, ended: &[Ended], stores: usize, required: u32) -> Result<(), Failure> {
+    let good = alive + ended.iter().filter(|(.., outcome)| outcome.is_ok()).count();
+    if good >= required as usize {
+        return Ok(());
+    }
+    let failures = ended.iter().filter_map(|(.., outcome)| outcome.as_ref().err().cloned()).collect();
+    let failure = worst(failures).expect("a store is missing because it failed").leaving("nothing was published");
+    if stores == 1 {
+        return Err(failure);
+    }
+    let why = format!("{good} of {required} required stores are left: {}", failure.message);
+    Err(Failure { message: why, ..failure })
 }
 
 /// Names the object after what the stages before have announced, else after its first bytes.
@@ -82,7 +133,7 @@ fn name_of(cluster: &str, kind: Option<Kind>, receipts: &Receipts, first: &[u8],
 /// All stores, those that still take bytes and those that have failed.
 struct Fan {
     alive: Vec<Option<Branch>>,
-    ended: Vec<(usize, Location, Result<Stored, Failure>)>,
+    ended: Vec<Ended>,
     required: u32,
 }
 
@@ -132,28 +183,13 @@ impl Fan {
         let (location, outcome) = branch.end();
         match &outcome {
             Ok(stored) => stored.warnings.iter().for_each(|warning| warn(TOOL, format!("{location}: {warning}"))),
-            // A signal that stops everything is not this store's failure.
-            Err(failure) if self.alive.len() > 1 && !stop::stopping() => {
-                warn(TOOL, format!("{location} is left out: {}", failure.message))
-            }
-            Err(_) => {}
+            Err(failure) => leave_out(&location, failure, self.alive.len()),
         }
         self.ended.push((place, location, outcome));
     }
 
-    /// Fails where too few stores are left; what the others hold by then stays unpublished.
     fn enough(&self) -> Result<(), Failure> {
-        let good = self.alive.iter().flatten().count() + self.ended.iter().filter(|(.., outcome)| outcome.is_ok()).count();
-        if good >= self.required as usize {
-            return Ok(());
-        }
-        let failures = self.ended.iter().filter_map(|(.., outcome)| outcome.as_ref().err().cloned()).collect();
-        let failure = worst(failures).expect("a store is missing because it failed").leaving("nothing was published");
-        if self.alive.len() == 1 {
-            return Err(failure);
-        }
-        let why = format!("{good} of {} required stores are left: {}", self.required, failure.message);
-        Err(Failure { message: why, ..failure })
+        enough(self.alive.iter().flatten().count(), &self.ended, self.alive.len(), self.required)
     }
 }
 

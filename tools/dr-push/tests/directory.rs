@@ -219,6 +219,36 @@ fn enough_stores_are_enough_and_the_receipt_names_the_one_that_failed() {
 }
 
 #[test]
+fn a_store_that_cannot_be_opened_is_left_out_where_enough_others_are_left() {
+    let world = World::new();
+    let push = |flags: &str| world.shell(&format!("exec dr-push --to $HOME/not/mounted --to $STORE {flags}"));
+    let too_few = run(push(""), "x");
+    let stderr = stderr_of(&too_few, 78);
+    assert!(stderr.contains("dr-push: error: 1 of 2 required stores are left: ") && stderr.contains("not mounted?"), "{stderr}");
+    assert!(too_few.stdout.is_empty() && world.files().is_empty());
+    let enough = run(push("--require 1"), "x");
+    let stderr = stderr_of(&enough, 0);
+    assert!(stderr.contains("dr-push: warning: ") && stderr.contains("/not/mounted is left out: "), "{stderr}");
+    let receipt = String::from_utf8(enough.stdout).unwrap();
+    assert!(receipt.contains(r#"/not/mounted","stored":false,"error":""#), "{receipt}");
+    assert_eq!(world.object(), b"x");
+}
+
+#[test]
+fn one_store_under_two_names_is_never_counted_twice() {
+    let world = World::new();
+    stderr_of(&run(world.shell("dr-push --init --to $STORE && ln -s $STORE $HOME/link"), ""), 0);
+    for other in ["$STORE/", "$HOME/../${HOME##*/}/store", "$HOME/link"] {
+        let stderr = stderr_of(&run(world.shell(&format!("exec dr-push --to $STORE --to {other} --require 1")), "x"), 64);
+        assert!(stderr.contains("is the same store as --to "), "{other}: {stderr}");
+    }
+    let s3 = "AWS_REGION=x exec dr-push --to s3://bucket/p --to s3://bucket/p/";
+    let stderr = stderr_of(&run(world.shell(s3), "x"), 64);
+    assert!(stderr.contains("--to s3://bucket/p/ is the same store as --to s3://bucket/p\n"), "{stderr}");
+    assert_eq!(world.files(), Vec::<String>::new());
+}
+
+#[test]
 fn what_cannot_be_meant_is_a_usage_error() {
     let world = World::new();
     for (flags, why) in [
@@ -268,6 +298,16 @@ fn the_receipt_file_names_the_object_and_gets_our_receipt() {
     assert!(ours[0].starts_with(r#"{"type":"start","tool":"dr-push""#), "{ours:?}");
     assert!(ours[1].contains(r#""tool":"dr-push""#) && ours[1].contains(r#""kind":"files""#), "{ours:?}");
     assert_eq!(ours.len(), 2);
+}
+
+#[test]
+fn f02_a_stream_that_never_came_leaves_its_trace_behind_an_earlier_run() {
+    let world = World::new();
+    fs::write(world.path("receipts"), format!("{START}\n{}\n", ended("dr-dump", "x"))).unwrap();
+    stderr_of(&run(world.shell("exec dr-push --to $STORE --receipt $HOME/receipts"), ""), 66);
+    let receipts = fs::read_to_string(world.path("receipts")).unwrap();
+    let last = receipts.lines().next_back().unwrap();
+    assert!(last.starts_with(r#"{"type":"start","tool":"dr-push""#), "{receipts}");
 }
 
 #[test]

@@ -12,10 +12,10 @@ use dr_postgres::ConnInfo;
 use flate2::read::MultiGzDecoder;
 use tempfile::NamedTempFile;
 
-use crate::TOOL;
 use crate::preflight::{LeftOut, Needs};
-use crate::schema::{self, flags};
+use crate::schema::{self, OPTIONS, flags};
 use crate::script::Survey;
+use crate::{TOOL, children};
 
 /// The format of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,22 +134,20 @@ impl Foreign {
             command.arg(format!("--jobs={jobs}"));
         }
         command.arg(&self.path);
-        schema::run(command, conn, "-c synchronous_commit=off -c default_transaction_read_only=off")
-            .map_err(|failure| failure.within(&self.name))
+        schema::run(command, conn, OPTIONS).map_err(|failure| failure.within(&self.name))
     }
 
     fn run_script(&self, program: &Path, conn: &ConnInfo, progress: &Progress) -> Result<(), Failure> {
         let mut command = Command::new(program);
         command.args(["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]);
-        let _guard = conn.child(&mut command)?;
-        command.arg("--dbname").arg(conn.database()).env("LC_ALL", "C.UTF-8").env("PGOPTIONS", "-c client_min_messages=warning");
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let _guard = schema::connect(&mut command, conn, &format!("{OPTIONS} -c client_min_messages=warning"))?;
         let mut script = self.script()?;
-        let mut child = command.spawn().map_err(|error| Failure::io(program.display(), &error))?;
-        let mut stdin = child.stdin.take().expect("it is piped");
+        let started = children::start(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+        let mut running = started.map_err(|error| Failure::io(program.display(), &error))?;
+        let mut stdin = running.child.stdin.take().expect("it is piped");
         let (fed, output) = std::thread::scope(|scope| {
             let feeder = scope.spawn(move || feed(&mut script, &mut stdin, progress));
-            let output = child.wait_with_output();
+            let output = running.output();
             (feeder.join(), output)
         });
         let output = output.map_err(|error| Failure::io(program.display(), &error))?;

@@ -5,6 +5,7 @@ mod archive_source;
 mod args;
 mod backlog;
 mod bytes;
+mod children;
 mod copy;
 mod extensions;
 mod foreign;

@@ -8,15 +8,16 @@ use std::process::{Command, Stdio};
 use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::ConnInfo;
+use dr_postgres::conninfo::ChildGuard;
 
-use crate::TOOL;
 use crate::archive_source::Archive;
 use crate::listing::{Listing, use_list};
 use crate::preflight::{LeftOut, Needs};
 use crate::script::Survey;
+use crate::{TOOL, children};
 
 /// Settings of every session that pg_restore opens; it turns timeouts off itself.
-const OPTIONS: &str = "-c synchronous_commit=off -c default_transaction_read_only=off";
+pub const OPTIONS: &str = "-c synchronous_commit=off -c default_transaction_read_only=off";
 
 /// `schema.dump`, and the pg_restore that reads it.
 pub struct Definitions<'a> {
@@ -99,7 +100,7 @@ impl<'a> Definitions<'a> {
 fn list(program: &Path, dump: &Path) -> Result<Listing, Failure> {
     let mut command = Command::new(program);
     command.args(["--list", "--verbose", "--section=post-data"]).arg(dump).stdin(Stdio::null());
-    let output = command.output().map_err(|error| Failure::io(program.display(), &error))?;
+    let output = children::output(&mut command).map_err(|error| Failure::io(program.display(), &error))?;
     if !output.status.success() {
         let said = first_error(&String::from_utf8_lossy(&output.stderr));
         return Err(Failure::new(
@@ -118,12 +119,12 @@ fn list(program: &Path, dump: &Path) -> Result<Listing, Failure> {
 pub fn survey(program: &Path, options: &[&str], dump: &Path, left_out: LeftOut) -> Result<Needs, Failure> {
     let mut command = Command::new(program);
     command.args(options).arg("--file=-").args(flags(left_out)).arg(dump);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| Failure::io(program.display(), &error))?;
-    let script = BufReader::new(child.stdout.take().expect("it is piped"));
+    let started = children::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+    let mut running = started.map_err(|error| Failure::io(program.display(), &error))?;
+    let script = BufReader::new(running.child.stdout.take().expect("it is piped"));
     let mut survey = Survey::default();
     let surveyed = survey.read_definitions(script);
-    let output = child.wait_with_output().map_err(|error| Failure::io(program.display(), &error))?;
+    let output = running.output().map_err(|error| Failure::io(program.display(), &error))?;
     if !output.status.success() {
         let text = failure(&String::from_utf8_lossy(&output.stderr), &output.status.to_string()).message;
         let hint = "take another copy; if it is from a newer pg_dump, restore into a server of that version; nothing was restored";
@@ -145,20 +146,28 @@ pub fn flags(left_out: LeftOut) -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// 65 with its first error where it fails; 74 where the server's disk is full, 69 where the server went away.
 pub fn run(mut command: Command, conn: &ConnInfo, options: &str) -> Result<(), Failure> {
-    let _guard = conn.child(&mut command)?;
-    let known = command
-        .get_envs()
-        .find_map(|(name, value)| (name == "PGOPTIONS").then(|| value.map(|text| text.to_string_lossy().into_owned())));
-    let options = known.flatten().map_or_else(|| options.to_owned(), |known| format!("{known} {options}"));
     let named = command.get_program().to_string_lossy().into_owned();
-    command.arg("--dbname").arg(conn.database()).env("PGOPTIONS", options).env("LC_MESSAGES", "C").env("LC_ALL", "C.UTF-8");
-    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output().map_err(|error| Failure::io(&named, &error))?;
+    let _guard = connect(&mut command, conn, options)?;
+    let output = children::output(&mut command).map_err(|error| Failure::io(&named, &error))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() && !said.contains(" error: ") {
         said.lines().filter(|line| !line.trim().is_empty()).for_each(|line| warn(TOOL, line));
         return Ok(());
     }
     Err(failure(&said, &output.status.to_string()))
+}
+
+/// Points a program at a database, with these settings beside those of the connection. The guard must outlive it.
+///
+/// # Errors
+/// As [`ConnInfo::child`].
+pub fn connect(command: &mut Command, conn: &ConnInfo, options: &str) -> Result<ChildGuard, Failure> {
+    let guard = conn.child(command)?;
+    let mut envs = command.get_envs();
+    let known = envs.find_map(|(name, value)| (name == "PGOPTIONS").then(|| value.map(|text| text.to_string_lossy().into_owned())));
+    let options = known.flatten().map_or_else(|| options.to_owned(), |known| format!("{known} {options}"));
+    command.arg("--dbname").arg(conn.database()).env("PGOPTIONS", options).env("LC_ALL", "C.UTF-8");
+    Ok(guard)
 }
 
 /// A failure that quotes the first error among what a program said, as `status` tells how it ended.

@@ -152,7 +152,9 @@ impl Survey {
     }
 
     fn role(&mut self, name: &str) {
-        if !["public", "current_user", "current_role", "session_user", "default"].contains(&name) {
+        // A name in an encoding other than UTF-8 is not known; the server will know it.
+        let known = !name.contains(char::REPLACEMENT_CHARACTER);
+        if known && !["public", "current_user", "current_role", "session_user", "default"].contains(&name) {
             self.needs.roles.insert(name.to_owned());
         }
     }

@@ -202,3 +202,22 @@ fn an_encrypted_signing_key_is_refused_with_what_to_do() {
     );
     pipe.nothing_is_visible();
 }
+
+#[test]
+fn f02_an_earlier_run_is_not_taken_for_one_whose_producer_never_began() {
+    let pipe = Pipe::new();
+    let receipts = read(&pipe.path("receipts"));
+    let trace = r#"{"type":"start","tool":"dr-push","started_at":"2026-01-26T02:00:00Z","suffix":""}"#;
+    fs::write(pipe.path("receipts"), format!("{receipts}{trace}\n")).unwrap();
+    pipe.seal().assert().code(66).stdout("").stderr(predicates::str::contains("dr-push has begun and left no receipt"));
+    pipe.nothing_is_visible();
+}
+
+#[test]
+fn a_store_that_is_gone_since_is_not_made_anew() {
+    let pipe = Pipe::new();
+    fs::remove_dir_all(pipe.path("near")).unwrap();
+    fs::remove_dir_all(pipe.path("far")).unwrap();
+    pipe.seal().assert().code(78).stdout("");
+    assert!(!pipe.path("near").exists() && !pipe.path("far").exists());
+}

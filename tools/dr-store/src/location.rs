@@ -43,6 +43,10 @@ impl FromStr for Location {
     type Err = String;
 
     fn from_str(named: &str) -> Result<Self, String> {
+        // As in a list with blanks after its commas: nobody means a directory called ` s3:`.
+        if named.trim() != named {
+            return Err(format!("{named:?} begins or ends with a blank"));
+        }
         let place = match named.strip_prefix("s3://") {
             Some(rest) => s3_place(named, rest)?,
             None => directory_place(named)?,
@@ -90,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_store_is_refused() {
-        for named in ["", "s3://", "s3:///p", "s3://b//p", "s3://b/../p", "https://b/p", "s3://b b"] {
+        for named in ["", "s3://", "s3:///p", "s3://b//p", "s3://b/../p", "https://b/p", "s3://b b", " s3://b", "b\n"] {
             assert!(named.parse::<Location>().is_err(), "{named}");
         }
     }

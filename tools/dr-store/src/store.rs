@@ -71,6 +71,18 @@ impl Store {
         }
     }
 
+    /// Whether both are the same place under two names, so that what lies in both lies in one. Directories are compared
+    /// by device and inode, as a symbolic link or a bind mount may lead to either.
+    ///
+    /// # Errors
+    /// Where a directory cannot be looked at.
+    pub fn is_same_place(&self, other: &Store) -> Result<bool, Error> {
+        match (self, other) {
+            (Store::Directory(left), Store::Directory(right)) => Ok(left.inode()? == right.inode()?),
+            _ => Ok(self.location().place() == other.location().place()),
+        }
+    }
+
     /// What the user should be told about how the store was opened; usually nothing.
     pub fn warnings(&self) -> &[String] {
         match self {

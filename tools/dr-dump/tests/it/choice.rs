@@ -32,6 +32,8 @@ fn patterns_choose_what_pg_dump_would() {
     assert_eq!(chosen(&["-T", "a", "-N", "c?m"]), set(&["public.ab", "Crm.A"]));
     assert_eq!(chosen(&["--exclude-table-data", "crm.*"]), set(&["public.a", "public.ab", "Crm.A"]));
     assert_eq!(chosen(&["--schema-only"]), set(&[]));
+    // The system's own tables are visible, too, and never meant.
+    assert_eq!(chosen(&["-t", "*"]), set(&["public.a", "public.ab"]));
     assert!(Dump::make(&server, &["-t", "crm.a", "--allow-empty", "postgres"]).read("sequences.sql").contains("a_id_seq"));
 }
 
@@ -51,6 +53,31 @@ fn a_role_that_may_not_read_everything_is_told_all_that_is_missing() {
         assert!(said.contains(right), "{right} in {said}");
     }
     assert!(!said.contains("public.open") && output.stdout.is_empty(), "{said}");
+}
+
+#[test]
+fn a_database_may_be_called_like_a_connection_string() {
+    let server = Server::start(*majors().last().unwrap());
+    for (name, literal) in
+        [("host=nowhere", "host=nowhere"), ("postgres://nowhere", "postgres://nowhere"), (r"it's\x", r"it\'s\\x")]
+    {
+        server.psql("postgres", &format!("CREATE DATABASE \"{name}\""));
+        let dump = Dump::make(&server, &["--allow-empty", &format!("dbname='{literal}'")]);
+        assert!(dump.read("globals.sql").contains("CREATE ROLE"), "{name}");
+    }
+}
+
+#[test]
+fn settings_of_the_role_do_not_bend_what_is_read() {
+    let server = Server::start(*majors().last().unwrap());
+    server.psql(
+        "postgres",
+        "CREATE TABLE t (x regclass, y bytea, z interval); INSERT INTO t VALUES ('pg_class', '\\x00', '1 day');
+         CREATE ROLE odd SUPERUSER LOGIN; ALTER ROLE odd SET quote_all_identifiers = on; ALTER ROLE odd SET bytea_output = escape;
+         ALTER ROLE odd SET intervalstyle = iso_8601; ALTER ROLE odd SET statement_timeout = '30s'",
+    );
+    let fingerprint = |args: &[&str]| Dump::make(&server, args).read("fingerprint.jsonl");
+    assert_eq!(fingerprint(&["-U", "odd", "postgres"]), fingerprint(&["postgres"]));
 }
 
 #[test]

@@ -36,8 +36,8 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// A tool has begun: a producer at once, a filter when its first input byte has come and before its first output byte.
-/// A `start` without its `receipt` is how an unfinished run is known.
+/// A tool has begun: a producer at once, a filter when its first input byte, or the end of an empty input, has come and
+/// before its first output byte. A `start` without its `receipt` is how an unfinished run is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// The tool's name.

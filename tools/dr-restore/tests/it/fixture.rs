@@ -78,7 +78,7 @@ impl Place {
 
     /// The definitions of a database, without the keys that differ from dump to dump.
     pub fn definitions(&self, database: &str) -> String {
-        let text = String::from_utf8(self.pg_dump(&["--schema-only", database])).expect("UTF-8");
+        let text = String::from_utf8(self.pg_dump(&["--schema-only", "--encoding=UTF8", database])).expect("UTF-8");
         text.lines()
             .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
             .collect::<Vec<_>>()

@@ -6,6 +6,7 @@ mod publish;
 mod read;
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use publish::DirectoryUpload;
@@ -43,6 +44,12 @@ impl Directory {
 
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Device and inode of the root.
+    pub(crate) fn inode(&self) -> Result<(u64, u64), Error> {
+        let root = std::fs::metadata(&self.root).map_err(|error| Error::io(self.location(), error))?;
+        Ok((root.dev(), root.ino()))
     }
 
     pub(crate) fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, Error> {
