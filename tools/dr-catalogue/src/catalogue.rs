@@ -29,6 +29,8 @@ pub struct Found {
     pub others: Vec<Store>,
     /// The object's key below each of these stores.
     pub object_key: String,
+    /// Where the newest was asked for without saying of which database: the others that it could have been of.
+    pub other_databases: Vec<String>,
     /// What the user should know, although the backup is good.
     pub warnings: Vec<String>,
 }
@@ -83,6 +85,10 @@ impl Catalogue {
         };
         listing.entries.retain(|entry| scope.holds(&entry.backup));
         let chosen = listing.choose(selector)?.clone();
+        let other_databases = match selector {
+            Selector::Name(_) => Vec::new(),
+            Selector::Latest | Selector::At(_) => listing.other_databases(&chosen.backup)?,
+        };
         let manifest = &chosen.backup.manifest;
         let mut places = 0..;
         self.stores.retain(|_| places.next().is_some_and(|place| chosen.stores.contains(&place)));
@@ -92,6 +98,7 @@ impl Catalogue {
             backup: chosen.backup,
             store: stores.next().expect("an entry lies in at least one store"),
             others: stores.collect(),
+            other_databases,
             warnings: listing.warnings(),
         })
     }

@@ -140,6 +140,9 @@ pub enum Error {
         /// Some of the names that begin so.
         names: String,
     },
+    /// The newest backup was asked for without saying of which cluster, and there are several.
+    #[error("there are backups of several clusters: {0}")]
+    SeveralClusters(String),
     /// A store, file or credential failed.
     #[error("{}", .0.message)]
     Failed(Failure),
@@ -186,6 +189,7 @@ impl From<Error> for Failure {
                 "see whether the store, --cluster and --database are right: dr-list --from STORE alone shows all there are".into()
             }
             Error::Ambiguous { .. } => "give more of the name".into(),
+            Error::SeveralClusters(_) => "say which with --cluster".into(),
         };
         Failure::new(error.exit(), error.to_string(), hint)
     }
@@ -210,7 +214,7 @@ impl Error {
             | Error::OtherSize { .. } => Exit::Damaged,
             Error::OtherCluster { .. } | Error::EncryptedKey { .. } | Error::BadKey { .. } => Exit::Config,
             Error::BadSignature { .. } | Error::RolledBack { .. } => Exit::Untrusted,
-            Error::Ambiguous { .. } | Error::NoStore => Exit::Usage,
+            Error::Ambiguous { .. } | Error::SeveralClusters(_) | Error::NoStore => Exit::Usage,
             Error::Failed(failure) => failure.exit,
         }
     }

@@ -1,6 +1,6 @@
 //! What do the catalogues of all stores say together, and may a choice be made from it?
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use dr_pipe::Failure;
 use dr_pipe::record::Backup;
@@ -56,6 +56,28 @@ impl Listing {
             Some(flaw) => Err(Failure::from(flaw.clone()).into()),
             None => Ok(self.entries.iter().find(|entry| entry.backup == *chosen).expect("chosen among these entries")),
         }
+    }
+
+    /// The databases of these entries other than that of `chosen`, the newest: it is of whichever was backed up last, which is
+    /// worth a warning.
+    ///
+    /// # Errors
+    /// [`Error::SeveralClusters`]: nobody means whichever cluster was backed up last.
+    pub(crate) fn other_databases(&mut self, chosen: &Backup) -> Result<Vec<String>, Error> {
+        let manifests = || self.entries.iter().map(|entry| &entry.backup.manifest);
+        let clusters: BTreeSet<_> = manifests().map(|manifest| manifest.cluster.as_str()).collect();
+        if clusters.len() > 1 {
+            return Err(Error::SeveralClusters(clusters.into_iter().collect::<Vec<_>>().join(", ")));
+        }
+        let Some(database) = &chosen.manifest.produced.database else { return Ok(Vec::new()) };
+        let databases: BTreeSet<_> = manifests().filter_map(|manifest| manifest.produced.database.clone()).collect();
+        let others: Vec<_> = databases.into_iter().filter(|other| other != database).collect();
+        if !others.is_empty() {
+            let named = others[..others.len().min(5)].join(", ");
+            self.warnings
+                .push(format!("the newest backup is of database {database}; there are backups of {named} too: say --database"));
+        }
+        Ok(others)
     }
 
     /// Everything that is wrong but does not forbid to use what is good, one line each.

@@ -145,7 +145,10 @@ fn shortened(text: &str) -> String {
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {
-    let trouble = |source| Error::Io { object: path.display().to_string(), source };
+    let trouble = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::InvalidData => Error::RecipientsFile { place: path.display().to_string(), reason: "not a text".into() },
+        _ => Error::Io { object: path.display().to_string(), source },
+    };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(trouble)?;
     std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_FILE_BYTES + 1), &mut text).map_err(trouble)?;

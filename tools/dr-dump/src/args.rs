@@ -13,7 +13,7 @@ use dr_postgres::snapshot::SnapshotArgs;
 #[command(name = "dr-dump", version, disable_help_flag = true, after_help = EXAMPLES)]
 pub struct Args {
     /// Database to dump: a name, or a connection string as libpq reads it
-    #[arg(value_name = "DBNAME", env = "DR_DATABASE")]
+    #[arg(value_name = "DBNAME")]
     pub database: Option<String>,
     #[command(flatten)]
     pub connect: ConnectArgs,

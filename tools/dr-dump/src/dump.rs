@@ -1,11 +1,13 @@
 //! The verb: what is read, in which order, and when it may be vouched for.
 
 use std::fs::File;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::Utc;
 use dr_archive::{Finished, Options, Writer};
 use dr_pipe::progress::Progress;
-use dr_pipe::record::{Kind, Produced, Receipt, Record, Start};
+use dr_pipe::record::{Extent, Kind, Produced, Receipt, Record, Start};
 use dr_pipe::{Exit, Failure, Outcome, Receipts, TallyWriter, stream, warn};
 use dr_postgres::about::{About, Scope};
 use dr_postgres::clients::Clients;
@@ -43,10 +45,9 @@ pub fn dump(args: &Args, output: File) -> Outcome {
     }
     let objects = if args.schema_only || args.scope.selects() { Vec::new() } else { large_objects::list(&mut snapshot.session)? };
     let about = describe(args, &conn, &clients, &mut snapshot, objects.len())?;
-    if !args.allow_empty && !args.schema_only && about.tables.is_empty() {
-        return Err(empty(&about, "has no tables"));
-    }
-    let (extent, finished, reading) = write(args, &conn, &clients, &mut snapshot, &about, &objects, output)?;
+    let dump = Dump { args, conn, clients, about, objects };
+    dump.has_tables()?;
+    let (extent, finished, reading) = dump.write(&mut snapshot, output)?;
     receipts.append(&Record::Receipt(Box::new(Receipt {
         tool: TOOL.into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -54,53 +55,78 @@ pub fn dump(args: &Args, output: File) -> Outcome {
         finished_at: Utc::now(),
         input: None,
         output: Some(extent),
-        produced: Some(produced(about, &finished, &reading)),
+        produced: Some(produced(dump.about, &finished, &reading)),
         encrypted: None,
         pushed: None,
     })))?;
     Ok(Exit::Good)
 }
 
-fn write(
-    args: &Args,
-    conn: &ConnInfo,
-    clients: &Clients,
-    snapshot: &mut Snapshot,
-    about: &About,
-    objects: &[u32],
-    output: File,
-) -> Result<(dr_pipe::record::Extent, Finished, Reading), Failure> {
-    let expected = about.tables.iter().map(|table| table.estimated_bytes).sum();
-    let progress = Progress::new(TOOL, (!args.schema_only).then_some(expected));
-    let workers = args.jobs.workers();
-    let options = Options { level: args.level, window: workers + 2, ..Options::new(about.taken_at.timestamp().unsigned_abs()) };
-    let archive = Writer::new(TallyWriter::new(output), options);
-    members::head(&archive, about, &mut snapshot.session, objects)?;
-    // What the dump is stands before what is in it.
-    archive.flush_small()?;
-    let no_data = members::without_data(&snapshot.relations);
-    let ddl = Ddl { conn, clients, args, snapshot_id: snapshot.id.clone(), relations: relation_oids(&snapshot.relations) };
-    let reading = std::thread::scope(|scope| {
-        // DDL is read beside the data: pg_dump takes its locks while ours are fresh, and its time costs nothing.
-        let ddl = scope.spawn(|| ddl.write(&archive));
-        let sink = ArchiveSink::new(&archive, &snapshot.relations);
-        if args.schema_only {
-            snapshot.relations = no_data;
-        }
-        let reading = Reader { tool: TOOL, conn, workers, sink: &sink, progress: &progress }.read(snapshot, objects);
-        let ddl = ddl.join().expect("a panic ends the process (dr_pipe::run)");
-        // Whichever failed first made the archive fail for the other: the reader's own word is nearer to the cause.
-        reading.and_then(|reading| ddl.map(|()| reading))
-    })?;
-    if !args.allow_empty && !args.schema_only && reading.rows == 0 && members::rows_expected(&mut snapshot.session, about)? {
-        return Err(empty(about, "has not one row in any table, though its statistics say there should be some"));
+/// What is dumped, from where, and by whom.
+struct Dump<'a> {
+    args: &'a Args,
+    conn: ConnInfo,
+    clients: Clients,
+    about: About,
+    objects: Vec<u32>,
+}
+
+impl Dump<'_> {
+    /// Writes the whole archive. What was written counts only once this has succeeded.
+    fn write(&self, snapshot: &mut Snapshot, output: File) -> Result<(Extent, Finished, Reading), Failure> {
+        let taken_at = self.about.taken_at.timestamp().unsigned_abs();
+        let options = Options { level: self.args.level, window: self.args.jobs.workers() + 2, ..Options::new(taken_at) };
+        let archive = Writer::new(TallyWriter::new(output), options);
+        members::head(&archive, &self.about, &mut snapshot.session, &self.objects)?;
+        // What the dump is stands before what is in it.
+        archive.flush_small()?;
+        let reading = self.read(snapshot, &archive)?;
+        self.has_rows(snapshot, &reading)?;
+        members::tail(&archive, &reading)?;
+        let (out, finished) = archive.finish()?;
+        let extent = out.tally().extent();
+        stream::settle(&out.into_inner())?;
+        Ok((extent, finished, reading))
     }
-    members::tail(&archive, &reading)?;
-    let (out, finished) = archive.finish()?;
-    progress.finish();
-    let extent = out.tally().extent();
-    stream::settle(&out.into_inner())?;
-    Ok((extent, finished, reading))
+
+    /// Reads rows and definitions, side by side: pg_dump takes its locks while ours are fresh, and its time costs nothing.
+    fn read<W: Write + Send>(&self, snapshot: &mut Snapshot, archive: &Writer<W>) -> Result<Reading, Failure> {
+        let Dump { args, conn, clients, about, objects } = self;
+        let expected = about.tables.iter().map(|table| table.estimated_bytes).sum();
+        let progress = Progress::new(TOOL, (!args.schema_only).then_some(expected));
+        let ddl = Ddl { conn, clients, args, snapshot_id: snapshot.id.clone(), relations: relation_oids(&snapshot.relations) };
+        // Rows without definitions are no backup: no more of them are read then.
+        let undefined = AtomicBool::new(false);
+        let sink = ArchiveSink::new(archive, &snapshot.relations, &undefined);
+        if args.schema_only {
+            snapshot.relations = members::without_data(&snapshot.relations);
+        }
+        let (reading, ddl) = std::thread::scope(|scope| {
+            let ddl = scope.spawn(|| ddl.write(archive).inspect_err(|_| undefined.store(true, Ordering::Relaxed)));
+            let reader = Reader { tool: TOOL, conn, workers: args.jobs.workers(), sink: &sink, progress: &progress };
+            let reading = reader.read(snapshot, objects);
+            (reading, ddl.join().expect("a panic ends the process (dr_pipe::run)"))
+        });
+        progress.finish();
+        match (reading, ddl) {
+            (Err(_), Err(failure)) if sink.has_given_up() => Err(failure),
+            // Whichever failed first made the archive fail for the other: the reader's own word is nearer to the cause.
+            (reading, ddl) => reading.and_then(|reading| ddl.map(|()| reading)),
+        }
+    }
+
+    fn has_tables(&self) -> Result<(), Failure> {
+        let may_be_empty = self.args.allow_empty || self.args.schema_only;
+        if may_be_empty || !self.about.tables.is_empty() { Ok(()) } else { Err(empty(&self.about, "has no tables")) }
+    }
+
+    fn has_rows(&self, snapshot: &mut Snapshot, reading: &Reading) -> Result<(), Failure> {
+        let may_be_empty = self.args.allow_empty || self.args.schema_only || reading.rows > 0;
+        if may_be_empty || !members::rows_expected(&mut snapshot.session, &self.about)? {
+            return Ok(());
+        }
+        Err(empty(&self.about, "has not one row in any table, though its statistics say there should be some"))
+    }
 }
 
 fn describe(args: &Args, conn: &ConnInfo, clients: &Clients, snapshot: &mut Snapshot, objects: usize) -> Result<About, Failure> {

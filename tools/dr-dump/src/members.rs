@@ -54,7 +54,7 @@ pub fn tables(relations: &[Relation], schema_only: bool) -> Vec<TableFacts> {
             },
         })
         .collect();
-    tables.sort_by(|left, right| right.estimated_bytes.cmp(&left.estimated_bytes));
+    tables.sort_by_key(|table| std::cmp::Reverse(table.estimated_bytes));
     tables
 }
 
@@ -122,6 +122,20 @@ fn database_sql(about: &About) -> String {
         literal(&properties.ctype),
         identifier(&properties.owner),
     );
+    if properties.grants.is_some() {
+        sql.push_str(&format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n"));
+    }
+    if properties.connection_limit >= 0 {
+        sql.push_str(&format!("ALTER DATABASE {name} CONNECTION LIMIT {};\n", properties.connection_limit));
+    }
+    if let Some(comment) = &properties.comment {
+        sql.push_str(&format!("COMMENT ON DATABASE {name} IS {};\n", literal(comment).trim_start()));
+    }
+    for grant in properties.grants.iter().flatten() {
+        let grantee = grant.grantee.as_deref().map_or("PUBLIC".into(), identifier);
+        let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
+        sql.push_str(&format!("GRANT {} ON DATABASE {name} TO {grantee}{option};\n", grant.privilege));
+    }
     for setting in &properties.settings {
         let whose = setting
             .role

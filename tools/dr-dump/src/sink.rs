@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use dr_archive::Writer;
-use dr_pipe::Failure;
+use dr_pipe::{Exit, Failure};
 use dr_postgres::relations::Relation;
 use dr_postgres::rows::{Format, Origin, Sink};
 
@@ -23,17 +23,36 @@ pub struct ArchiveSink<'a, W: Write + Send> {
     tables: HashMap<u32, (String, AtomicU32)>,
     large_objects: AtomicU32,
     binary: std::sync::Mutex<std::collections::HashSet<u32>>,
+    unwanted: &'a AtomicBool,
+    given_up: AtomicBool,
 }
 
 impl<'a, W: Write + Send> ArchiveSink<'a, W> {
-    /// A sink for the rows of `relations`.
-    pub fn new(archive: &'a Writer<W>, relations: &[Relation]) -> Self {
+    /// A sink for the rows of `relations`, that takes no more of them once they are `unwanted`.
+    pub fn new(archive: &'a Writer<W>, relations: &[Relation], unwanted: &'a AtomicBool) -> Self {
         let tables = relations.iter().map(|relation| (relation.oid, (members::folder(relation), AtomicU32::new(0))));
-        ArchiveSink { archive, tables: tables.collect(), large_objects: AtomicU32::new(0), binary: std::sync::Mutex::default() }
+        ArchiveSink {
+            archive,
+            tables: tables.collect(),
+            large_objects: AtomicU32::new(0),
+            binary: std::sync::Mutex::default(),
+            unwanted,
+            given_up: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether rows came that were unwanted.
+    pub fn has_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// The path of the next piece. The first binary piece of a table brings its own COPY command along.
     fn path(&self, origin: Origin<'_>, format: Format) -> Result<String, Failure> {
+        if self.unwanted.load(Ordering::Relaxed) {
+            self.given_up.store(true, Ordering::Relaxed);
+            let hint = "the other failure is the one to look at";
+            return Err(Failure::new(Exit::Bug, "stopped, as the definitions could not be read", hint));
+        }
         let (folder, counter) = match origin {
             Origin::LargeObjects => (LARGE_OBJECTS, &self.large_objects),
             Origin::Table(relation) => {

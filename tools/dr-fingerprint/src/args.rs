@@ -13,7 +13,7 @@ use dr_postgres::snapshot::SnapshotArgs;
 #[command(name = "dr-fingerprint", version, disable_help_flag = true, after_help = EXAMPLES)]
 pub struct Args {
     /// Database to read: a name, or a connection string as libpq reads it
-    #[arg(value_name = "DBNAME", env = "DR_DATABASE")]
+    #[arg(value_name = "DBNAME")]
     pub database: Option<String>,
     /// Compare with the fingerprint records in FILE (- for standard input) instead of printing
     #[arg(long, value_name = "FILE", env = "DR_AGAINST")]

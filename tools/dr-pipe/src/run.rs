@@ -18,7 +18,8 @@ pub fn run<A: Parser>(verb: impl FnOnce(A) -> Outcome) -> ExitCode {
         let name = name.clone();
         move |panic| {
             let what = panic.to_string();
-            Failure::new(Exit::Bug, format!("bug: {what}"), "please report this line; nothing was published").print(&name);
+            Failure::new(Exit::Bug, format!("bug: {what}"), "please report this line; what it had begun counts for nothing")
+                .print(&name);
             #[expect(clippy::disallowed_methods, reason = "no state can be trusted after a panic, on whichever thread")]
             std::process::exit(Exit::Bug.code().into());
         }

@@ -1,5 +1,6 @@
 //! A scratch directory that goes with its owner, also when a signal ends the tool.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -20,7 +21,9 @@ impl Scratch {
     /// # Errors
     /// 74 or 77 as the file system says.
     pub fn new() -> Result<Self, Failure> {
-        let directory = tempfile::Builder::new().prefix("dr-").tempdir();
+        // Said outright: the umask alone would let others read what children write there, such as the passwords of roles.
+        let owner_alone = std::fs::Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().prefix("dr-").permissions(owner_alone).tempdir();
         let directory = directory.map_err(|error| Failure::io(std::env::temp_dir().display(), &error))?;
         let path = directory.path().to_owned();
         // What cannot be removed on the way out is left to whoever cleans $TMPDIR.
@@ -31,5 +34,17 @@ impl Scratch {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn f24_a_scratch_directory_is_for_its_owner_alone() {
+        let scratch = Scratch::new().unwrap();
+        assert_eq!(scratch.path().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
     }
 }

@@ -71,7 +71,11 @@ pub(crate) fn watch(tool: &str) -> io::Result<()> {
                 done.send(()).unwrap_or_default();
             });
             let clean = wait.recv_timeout(PATIENCE).is_ok();
-            let state = if clean { "nothing was published" } else { "cleaning up took too long; nothing was published" };
+            let state = if clean {
+                "what it had begun counts for nothing"
+            } else {
+                "cleaning up took too long; what it left counts for nothing"
+            };
             Failure::new(Exit::Busy, format!("stopped by {name}"), format!("run it again; {state}")).print(&tool);
             #[expect(clippy::disallowed_methods, reason = "the clean-ups have run")]
             std::process::exit(Exit::Busy.code().into());

@@ -59,7 +59,7 @@ fn find(args: &Args) -> Result<Wanted, Failure> {
     let selector: Selector = args.name.as_deref().unwrap_or("latest").parse().expect("every text is a selector");
     let kind = if selector == Selector::Latest { Some(kind) } else { args.kind };
     let scope = Scope { cluster: args.cluster.clone(), kind, database: None };
-    let Found { backup, store, others, object_key, warnings } = args.catalogue.open()?.find(&scope, &selector)?;
+    let Found { backup, store, others, object_key, warnings, .. } = args.catalogue.open()?.find(&scope, &selector)?;
     warnings.iter().for_each(|warning| warn(TOOL, warning));
     let stores = std::iter::once(store).chain(others).collect();
     Ok(Wanted { stores, key: object_key, kind: backup.manifest.kind, manifest: Some(backup.manifest) })

@@ -1,5 +1,6 @@
 //! What can be typed, and what it means.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -138,6 +139,7 @@ impl Args {
         let scope = || Scope { cluster: self.cluster.clone(), kind: Some(Kind::Dump), database: self.database.clone() };
         let what = match (&self.what, self.at) {
             (_, Some(moment)) => return self.named(Input::Stores(scope(), Selector::At(moment))),
+            (None, None) if self.database.is_some() && io::stdin().is_terminal() => return Err(which()),
             (None, None) => return Ok(Input::Stdin),
             (Some(what), None) => what,
         };
@@ -149,6 +151,12 @@ impl Args {
         }
         let selector = if what == "latest" { Selector::Latest } else { Selector::Name(what.clone()) };
         self.named(Input::Stores(scope(), selector))
+    }
+
+    /// The database whose place the newest backup would take, whatever that is of; none where it is said what is to take it.
+    pub fn replaces(&self) -> Option<&str> {
+        let said = self.database.is_some() || self.at.is_none() && self.what.as_deref() != Some("latest");
+        self.into.as_deref().filter(|_| self.swap && !said)
     }
 
     fn named(&self, input: Input) -> Result<Input, Failure> {
@@ -193,6 +201,14 @@ impl Args {
         let temporary = || std::env::var_os("TMPDIR").filter(|directory| !directory.is_empty()).map(PathBuf::from);
         self.spool_dir.clone().or_else(temporary).unwrap_or_else(|| "/var/tmp".into())
     }
+}
+
+fn which() -> Failure {
+    Failure::new(
+        Exit::Usage,
+        "it is not said which backup",
+        "say `latest`, a name that dr-list shows, or --at TIME; or pipe a dump into it",
+    )
 }
 
 #[cfg(test)]

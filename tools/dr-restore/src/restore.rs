@@ -39,7 +39,13 @@ pub fn restore(args: &Args, now: impl Fn() -> DateTime<Utc>, random: [u8; 2]) ->
     let started_at = now();
     let catalogue = args.catalogue();
     let spool_dir = args.spool_directory();
-    let request = Request { input: args.input()?, catalogue: &catalogue, identities: &args.identities, spool_dir: &spool_dir };
+    let request = Request {
+        input: args.input()?,
+        catalogue: &catalogue,
+        identities: &args.identities,
+        spool_dir: &spool_dir,
+        replaces: args.replaces(),
+    };
     let conn = args.connect.resolve(TOOL, Some(&args.maintenance_db))?;
     let source = request.open()?;
     let mut run = Restore { args, started_at, random, server: Server::connect(&conn)? };

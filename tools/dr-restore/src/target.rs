@@ -66,7 +66,12 @@ pub fn is_free(server: &mut Server, name: &str, existing: Existing) -> Result<()
     }
     let databases = server.databases()?;
     for leftover in databases.iter().filter(|database| is_working_name(database)) {
-        warn(TOOL, format!("database {leftover} is of another restore: running still, or killed; drop it in the latter case"));
+        warn(
+            TOOL,
+            format!(
+                "database {leftover} is left by another restore: it runs still, was killed, or could not give it its name; look before you drop it"
+            ),
+        );
     }
     if !databases.contains(name) {
         return Ok(());

@@ -209,7 +209,9 @@ fn f02_an_earlier_run_is_not_taken_for_one_whose_producer_never_began() {
     let receipts = read(&pipe.path("receipts"));
     let trace = r#"{"type":"start","tool":"dr-push","started_at":"2026-01-26T02:00:00Z","suffix":""}"#;
     fs::write(pipe.path("receipts"), format!("{receipts}{trace}\n")).unwrap();
-    pipe.seal().assert().code(66).stdout("").stderr(predicates::str::contains("dr-push has begun and left no receipt"));
+    let refused = pipe.seal().assert().code(66).stdout("");
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("dr-push has begun and left no receipt"), "{said}");
     pipe.nothing_is_visible();
 }
 

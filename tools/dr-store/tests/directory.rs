@@ -153,6 +153,17 @@ on_a_directory! {
         assert_eq!(store(root).warnings(), Vec::<String>::new());
     }
 
+    fn a_marker_that_is_no_small_file_is_refused_and_not_waited_for(root) {
+        store(root);
+        let (location, marker) = (root.to_str().unwrap().parse().unwrap(), root.join("dr-store.json"));
+        let open = || exit(Store::open_for_read(&location, &StoreArgs::default()).unwrap_err());
+        fs::File::options().write(true).open(&marker).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(open(), Exit::Config);
+        fs::remove_file(&marker).unwrap();
+        assert!(Command::new("mkfifo").arg(&marker).status().unwrap().success());
+        assert_eq!(open(), Exit::Config);
+    }
+
     fn f22_another_store_in_the_same_place_is_refused_until_it_is_accepted(root) {
         store(root);
         let location = root.to_str().unwrap().parse().unwrap();

@@ -50,6 +50,7 @@ fn f56_a_backend_that_is_terminated_mid_copy_ends_it_without_a_receipt() {
     let directory = TempDir::new().unwrap();
     let receipt = directory.path().join("receipt");
     let mut child = stalled(&server, &receipt);
+    wait_for(&server, "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'dr-dump' AND query ~ '^COPY'", "t");
     server.psql(
         "postgres",
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'dr-dump' AND query ~ '^COPY'",
@@ -143,4 +144,38 @@ fn a_wrong_command_line_is_two_lines_and_64() {
         let output = dr_dump(&server).args(args).output().unwrap();
         assert_eq!((output.status.code(), text(&output).lines().count()), (Some(64), 2), "{}", text(&output));
     }
+}
+
+#[test]
+fn definitions_that_fail_end_the_reading_of_rows() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let server = with_rows(*majors().last().unwrap());
+    let whole = dr_dump(&server).args(["-j", "2", "postgres"]).output().unwrap().stdout.len();
+    let directory = TempDir::new().unwrap();
+    for program in ["pg_dumpall", "pg_restore", "psql"] {
+        symlink(server.bin_dir().join(program), directory.path().join(program)).unwrap();
+    }
+    let (stub, real) = (directory.path().join("pg_dump"), server.bin_dir().join("pg_dump"));
+    let script = "case $* in *--version*) exec REAL --version ;; esac\ntouch FAILED; echo 'pg_dump: error: no space' >&2; exit 1\n";
+    let failed = directory.path().join("failed");
+    let script = script.replace("REAL", &real.display().to_string()).replace("FAILED", &failed.display().to_string());
+    std::fs::write(&stub, format!("#!/bin/sh\n{script}")).unwrap();
+    std::fs::set_permissions(&stub, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = dr_dump(&server);
+    command.args(["-j", "2", "postgres", "--pg-dump"]).arg(&stub).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Nobody reads until it has failed, so that few rows are on their way by then.
+    while !failed.exists() {
+        std::thread::yield_now();
+    }
+    let mut rest = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(65), "{}", text(&output));
+    assert!(
+        text(&output).contains("dr-dump: error: pg_dump failed (exit status: 1): pg_dump: error: no space"),
+        "{}",
+        text(&output)
+    );
+    assert!(rest.len() < whole / 2, "{} of {whole} bytes", rest.len());
 }

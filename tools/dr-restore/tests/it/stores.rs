@@ -41,7 +41,7 @@ impl Kept {
         fs::write(kept.file("recipients"), recipient).expect("a file");
         made(Command::new("minisign").args(["-G", "-W", "-p"]).arg(kept.file("main.pub")).arg("-s").arg(kept.file("main.key")));
         made(Command::new("minisign").args(["-G", "-W", "-p"]).arg(kept.file("other.pub")).arg("-s").arg(kept.file("other.key")));
-        kept.back_up();
+        kept.back_up("small");
         kept
     }
 
@@ -49,12 +49,16 @@ impl Kept {
         self.place.path(name)
     }
 
-    fn back_up(&self) {
-        let script = "set -e; dr-dump small | dr-encrypt -R recipients | dr-push --to \"$STORE\" --cluster main; dr-seal --cluster main -s main.key < \"$DR_RECEIPT\" > sealed";
+    fn back_up(&self, database: &str) {
+        let script = "set -e; : > \"$DR_RECEIPT\"; dr-dump $DATABASE | dr-encrypt -R recipients | dr-push --to \"$STORE\" --cluster main; dr-seal --cluster main -s main.key < \"$DR_RECEIPT\" > sealed";
         let bin = Path::new(env!("CARGO_BIN_EXE_dr-restore")).parent().expect("a directory");
         let mut shell = self.place.tool(Path::new("/bin/sh"));
         shell.current_dir(self.place.dir.path()).env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
-        shell.env("STORE", &self.store).env("DR_RECEIPT", self.file("receipt")).envs(self.settings.clone());
+        shell
+            .env("DATABASE", database)
+            .env("STORE", &self.store)
+            .env("DR_RECEIPT", self.file("receipt"))
+            .envs(self.settings.clone());
         made(shell.args(["-c", script]));
     }
 
@@ -165,4 +169,24 @@ fn an_encrypted_dump_of_pg_dump_is_restored_from_a_file() {
         run(command.env("DR_IDENTITY", kept.file("identity")), b"").record();
         assert_eq!(kept.place.server.psql(&format!("from_{name}"), "SELECT count(*) FROM t"), "200000");
     }
+}
+
+#[test]
+fn the_newest_backup_never_takes_the_place_of_another_database() {
+    let kept = Kept::new();
+    kept.place.server.psql("postgres", "CREATE DATABASE later; \\connect later\nCREATE TABLE u AS SELECT 1 AS n");
+    kept.back_up("later");
+    let swap = |more: &[&str]| {
+        let mut command = kept.place.restore(&["--from", &kept.store, "latest", "--into", "small", "--swap"]);
+        command.env("DR_IDENTITY", kept.file("identity")).env("DR_PUBLIC_KEY", kept.file("main.pub")).args(more);
+        run(&mut command, b"")
+    };
+    let refused = swap(&[]);
+    assert!(refused.ends(80).contains("database later, and would take the place of small"));
+    assert_eq!(kept.place.server.psql("small", "SELECT count(*) FROM t").trim(), "200000");
+    swap(&["--database", "small"]).ends(0);
+    assert_eq!(kept.place.server.psql("small", "SELECT count(*) FROM t").trim(), "200000");
+    let beside = run(&mut kept.restore(&["latest"]), b"");
+    assert!(beside.ends(0).contains("there are backups of small too: say --database"));
+    assert_eq!(beside.record()["source_database"], "later");
 }

@@ -19,6 +19,9 @@ use crate::key::MARKER;
 /// Name of the state that holds what was seen at each path, as a JSON object.
 const STATE: &str = "stores.json";
 
+/// Largest marker that is read, in bytes: ours have 53.
+const MAX_BYTES: u64 = 64 << 10;
+
 /// What was seen at a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
@@ -133,9 +136,10 @@ fn look(path: &Path) -> Result<(PathBuf, Found), Error> {
 
 fn read(root: &Path) -> Result<Option<Marker>, Error> {
     let path = root.join(MARKER);
-    let text = match std::fs::read(&path) {
+    let text = match path.metadata().and_then(|metadata| small_file(&metadata)).and_then(|()| std::fs::read(&path)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(wrong(&path, error.to_string())),
         Err(error) => return Err(Error::io(path.display(), error)),
     };
     match serde_json::from_slice::<Marker>(&text) {
@@ -143,6 +147,14 @@ fn read(root: &Path) -> Result<Option<Marker>, Error> {
         Ok(marker) => Err(wrong(&path, format!("format {} is newer than this program", marker.format))),
         Err(error) => Err(wrong(&path, error.to_string())),
     }
+}
+
+/// A pipe in its place would be waited for, and a huge file fill the memory.
+fn small_file(metadata: &std::fs::Metadata) -> io::Result<()> {
+    if metadata.is_file() && metadata.len() <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "not a small regular file"))
 }
 
 fn wrong(path: &Path, why: String) -> Error {
