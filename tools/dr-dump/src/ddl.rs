@@ -2,29 +2,48 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::args::Args;
 use crate::dump::TOOL;
 use dr_archive::Writer;
+use dr_pipe::child;
 use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
+use rustix::process::Pid;
 
 /// What is needed to have the definitions written.
 pub struct Ddl<'a> {
-    pub conn: &'a ConnInfo,
-    pub clients: &'a Clients,
-    pub args: &'a Args,
-    pub snapshot_id: String,
+    conn: &'a ConnInfo,
+    clients: &'a Clients,
+    args: &'a Args,
+    snapshot_id: String,
     /// OIDs and names of the tables that we read, extensions' own left out: pg_dump must define exactly these.
-    pub relations: Vec<(u32, String)>,
+    relations: Vec<(u32, String)>,
+    /// The program that runs.
+    running: Mutex<Option<Pid>>,
+    /// Whether nobody wants the definitions any more.
+    abandoned: AtomicBool,
 }
 
-impl Ddl<'_> {
+impl<'a> Ddl<'a> {
+    /// Definitions of exactly `relations`, OIDs and names, on the snapshot of that name.
+    pub fn new(
+        conn: &'a ConnInfo,
+        clients: &'a Clients,
+        args: &'a Args,
+        snapshot_id: String,
+        relations: Vec<(u32, String)>,
+    ) -> Self {
+        Ddl { conn, clients, args, snapshot_id, relations, running: Mutex::default(), abandoned: AtomicBool::new(false) }
+    }
+
     /// Runs pg_dump and pg_dumpall, and puts what they write into the archive.
     ///
     /// # Errors
@@ -91,16 +110,17 @@ impl Ddl<'_> {
         let guard = self.conn.child(&mut command)?;
         let name =
             Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| Failure::io(&name, &error))?;
-        let mut said = String::new();
-        let mut stderr = child.stderr.take().expect("stderr is piped");
-        let pid = rustix::process::Pid::from_child(&child);
-        // It may have ended by itself: then there is nobody to kill.
-        let stop = dr_pipe::stop::on_stop(move || rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap_or(()));
-        stderr.read_to_string(&mut said).map_err(|error| Failure::io(&name, &error))?;
-        let status = child.wait().map_err(|error| Failure::io(&name, &error))?;
-        drop((stop, guard));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let running = child::start(&mut command).map_err(|error| Failure::io(&name, &error))?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.pid());
+        if self.abandoned.load(Ordering::SeqCst) {
+            self.abandon();
+        }
+        let output = running.output().map_err(|error| Failure::io(&name, &error));
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        drop(guard);
+        let output = output?;
+        let (status, said) = (output.status, String::from_utf8_lossy(&output.stderr));
         if !status.success() {
             let line = said.lines().find(|line| line.contains("error:")).or(said.lines().next()).unwrap_or("it said nothing");
             let detail = said.lines().find(|line| line.contains("ERROR:") && *line != line.trim_start()).unwrap_or("");
@@ -115,6 +135,14 @@ impl Ddl<'_> {
             warn(TOOL, line);
         }
         Ok(())
+    }
+
+    /// Ends the program that runs, as nobody wants its definitions any more.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+        if let Some(pid) = *self.running.lock().unwrap_or_else(PoisonError::into_inner) {
+            child::end(pid);
+        }
     }
 
     /// Holds pg_dump's choice of tables against ours.

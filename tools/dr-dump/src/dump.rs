@@ -94,7 +94,7 @@ impl Dump<'_> {
         let Dump { args, conn, clients, about, objects } = self;
         let expected = about.tables.iter().map(|table| table.estimated_bytes).sum();
         let progress = Progress::new(TOOL, (!args.schema_only).then_some(expected));
-        let ddl = Ddl { conn, clients, args, snapshot_id: snapshot.id.clone(), relations: relation_oids(&snapshot.relations) };
+        let ddl = Ddl::new(conn, clients, args, snapshot.id.clone(), relation_oids(&snapshot.relations));
         // Rows without definitions are no backup: no more of them are read then.
         let undefined = AtomicBool::new(false);
         let sink = ArchiveSink::new(archive, &snapshot.relations, &undefined);
@@ -102,10 +102,10 @@ impl Dump<'_> {
             snapshot.relations = members::without_data(&snapshot.relations);
         }
         let (reading, ddl) = std::thread::scope(|scope| {
-            let ddl = scope.spawn(|| ddl.write(archive).inspect_err(|_| undefined.store(true, Ordering::Relaxed)));
+            let writing = scope.spawn(|| ddl.write(archive).inspect_err(|_| undefined.store(true, Ordering::Relaxed)));
             let reader = Reader { tool: TOOL, conn, workers: args.jobs.workers(), sink: &sink, progress: &progress };
-            let reading = reader.read(snapshot, objects);
-            (reading, ddl.join().expect("a panic ends the process (dr_pipe::run)"))
+            let reading = reader.read(snapshot, objects).inspect_err(|_| ddl.abandon());
+            (reading, writing.join().expect("a panic ends the process (dr_pipe::run)"))
         });
         progress.finish();
         match (reading, ddl) {

@@ -6,5 +6,5 @@ mod fingerprint;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    dr_pipe::run(|args: args::Args| fingerprint::fingerprint(&args, &mut std::io::stdout().lock()))
+    dr_pipe::run(|args: args::Args| fingerprint::fingerprint(&args, &mut dr_pipe::stream::records()?))
 }

@@ -21,7 +21,7 @@ pub struct Row {
 /// # Errors
 /// 74 if standard output cannot be written for another reason.
 pub fn rows(rows: &[Row], as_table: bool, now: DateTime<Utc>) -> Result<(), Failure> {
-    let mut output = BufWriter::new(io::stdout().lock());
+    let mut output = BufWriter::new(dr_pipe::stream::records()?);
     let written = if as_table { writeln!(output, "{}", table(rows, now)) } else { json(rows, &mut output) };
     match written.and_then(|()| output.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

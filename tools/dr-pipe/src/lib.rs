@@ -8,6 +8,7 @@ pub mod args;
 mod at_start;
 mod behind;
 mod chain;
+pub mod child;
 mod digest;
 mod exit;
 mod failure;

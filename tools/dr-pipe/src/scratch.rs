@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::Failure;
-use crate::stop::{OnStop, on_stop};
+use crate::stop::{OnStop, gate, on_stop};
 
 /// A temporary directory, mode 0700; removed when dropped, and when the tool is told to stop. SIGKILL leaves it behind.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ impl Scratch {
     pub fn new() -> Result<Self, Failure> {
         // Said outright: the umask alone would let others read what children write there, such as the passwords of roles.
         let owner_alone = std::fs::Permissions::from_mode(0o700);
+        let _open = gate();
         let directory = tempfile::Builder::new().prefix("dr-").permissions(owner_alone).tempdir();
         let directory = directory.map_err(|error| Failure::io(std::env::temp_dir().display(), &error))?;
         let path = directory.path().to_owned();

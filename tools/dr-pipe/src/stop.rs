@@ -18,6 +18,7 @@ type Cleanup = Box<dyn FnOnce() + Send>;
 
 static CLEANUPS: Mutex<Vec<(Arc<()>, Cleanup)>> = Mutex::new(Vec::new());
 static STOPPING: AtomicBool = AtomicBool::new(false);
+static GATE: Mutex<()> = Mutex::new(());
 
 /// How long clean-ups may take before the process ends without them.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -32,6 +33,12 @@ pub fn on_stop(cleanup: impl FnOnce() + Send + 'static) -> OnStop {
     let key = Arc::new(());
     cleanups().push((Arc::clone(&key), Box::new(cleanup)));
     OnStop(key)
+}
+
+/// Held while something is begun that needs a clean-up, until that is registered: a stop waits for it, and once a stop is
+/// under way nothing passes any more.
+pub fn gate() -> MutexGuard<'static, ()> {
+    GATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for OnStop {
@@ -63,12 +70,15 @@ pub(crate) fn watch(tool: &str) -> io::Result<()> {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             let (done, wait) = std::sync::mpsc::channel();
             std::thread::spawn(move || {
+                let _closed = gate();
                 loop {
                     let Some((_, cleanup)) = cleanups().pop() else { break };
                     cleanup();
                 }
                 // The waiting side may have lost patience and be gone.
                 done.send(()).unwrap_or_default();
+                // The gate stays closed until the process has ended.
+                std::thread::park();
             });
             let clean = wait.recv_timeout(PATIENCE).is_ok();
             let state = if clean {

@@ -33,13 +33,21 @@ pub fn output() -> Result<std::fs::File, Failure> {
     // Closed on exec: a command we start must not keep the next tool from seeing the end.
     let copy = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3).map_err(|error| Failure::io("standard output", &error.into()))?;
     if crate::at_start::stdout_was_closed() {
-        return Err(Failure::new(
-            Exit::Io,
-            "standard output is closed",
-            "give it a pipe or a file; >/dev/null where the bytes are not wanted",
-        ));
+        return Err(closed());
     }
     Ok(std::fs::File::from(copy))
+}
+
+/// Standard output for records; a terminal is as good as a pipe.
+///
+/// # Errors
+/// 74 where it is closed.
+pub fn records() -> Result<io::StdoutLock<'static>, Failure> {
+    if crate::at_start::stdout_was_closed() { Err(closed()) } else { Ok(io::stdout().lock()) }
+}
+
+fn closed() -> Failure {
+    Failure::new(Exit::Io, "standard output is closed", "give it a pipe or a file; >/dev/null where the bytes are not wanted")
 }
 
 /// Makes durable what was written to `output`; pipes and devices have nothing to sync.

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use dr_pipe::child;
 use dr_pipe::progress::Progress;
 use dr_pipe::stop::{OnStop, on_stop};
 use dr_pipe::{Exit, Failure, warn};
@@ -12,10 +13,10 @@ use dr_postgres::ConnInfo;
 use flate2::read::MultiGzDecoder;
 use tempfile::NamedTempFile;
 
+use crate::TOOL;
 use crate::preflight::{LeftOut, Needs};
 use crate::schema::{self, OPTIONS, flags};
 use crate::script::Survey;
-use crate::{TOOL, children};
 
 /// The format of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +143,7 @@ impl Foreign {
         command.args(["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]);
         let _guard = schema::connect(&mut command, conn, &format!("{OPTIONS} -c client_min_messages=warning"))?;
         let mut script = self.script()?;
-        let started = children::start(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+        let started = child::start(command.stdin(Stdio::piped()).stdout(Stdio::null()));
         let mut running = started.map_err(|error| Failure::io(program.display(), &error))?;
         let mut stdin = running.child.stdin.take().expect("it is piped");
         let (fed, output) = std::thread::scope(|scope| {

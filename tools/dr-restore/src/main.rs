@@ -5,7 +5,6 @@ mod archive_source;
 mod args;
 mod backlog;
 mod bytes;
-mod children;
 mod copy;
 mod extensions;
 mod foreign;

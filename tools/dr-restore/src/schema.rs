@@ -5,16 +5,17 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use dr_pipe::child;
 use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::ConnInfo;
 use dr_postgres::conninfo::ChildGuard;
 
+use crate::TOOL;
 use crate::archive_source::Archive;
 use crate::listing::{Listing, use_list};
 use crate::preflight::{LeftOut, Needs};
 use crate::script::Survey;
-use crate::{TOOL, children};
 
 /// Settings of every session that pg_restore opens; it turns timeouts off itself.
 pub const OPTIONS: &str = "-c synchronous_commit=off -c default_transaction_read_only=off";
@@ -100,7 +101,7 @@ impl<'a> Definitions<'a> {
 fn list(program: &Path, dump: &Path) -> Result<Listing, Failure> {
     let mut command = Command::new(program);
     command.args(["--list", "--verbose", "--section=post-data"]).arg(dump).stdin(Stdio::null());
-    let output = children::output(&mut command).map_err(|error| Failure::io(program.display(), &error))?;
+    let output = child::output(&mut command).map_err(|error| Failure::io(program.display(), &error))?;
     if !output.status.success() {
         let said = first_error(&String::from_utf8_lossy(&output.stderr));
         return Err(Failure::new(
@@ -119,7 +120,7 @@ fn list(program: &Path, dump: &Path) -> Result<Listing, Failure> {
 pub fn survey(program: &Path, options: &[&str], dump: &Path, left_out: LeftOut) -> Result<Needs, Failure> {
     let mut command = Command::new(program);
     command.args(options).arg("--file=-").args(flags(left_out)).arg(dump);
-    let started = children::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+    let started = child::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
     let mut running = started.map_err(|error| Failure::io(program.display(), &error))?;
     let script = BufReader::new(running.child.stdout.take().expect("it is piped"));
     let mut survey = Survey::default();
@@ -148,7 +149,7 @@ pub fn flags(left_out: LeftOut) -> impl Iterator<Item = &'static str> {
 pub fn run(mut command: Command, conn: &ConnInfo, options: &str) -> Result<(), Failure> {
     let named = command.get_program().to_string_lossy().into_owned();
     let _guard = connect(&mut command, conn, options)?;
-    let output = children::output(&mut command).map_err(|error| Failure::io(&named, &error))?;
+    let output = child::output(&mut command).map_err(|error| Failure::io(&named, &error))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() && !said.contains(" error: ") {
         said.lines().filter(|line| !line.trim().is_empty()).for_each(|line| warn(TOOL, line));

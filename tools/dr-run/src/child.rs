@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use dr_pipe::stop::{OnStop, on_stop};
+use dr_pipe::stop::{OnStop, gate, on_stop};
 use dr_pipe::{Exit, Failure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
@@ -47,6 +47,7 @@ impl Running {
         if group {
             command.process_group(0);
         }
+        let _open = gate();
         let child = command.spawn().map_err(|error| cannot_start(&name, &error))?;
         let target = Target { pid: Pid::from_child(&child), group };
         Ok(Running { child, target, name, end_on_stop: on_stop(move || target.end()) })

@@ -179,3 +179,23 @@ fn definitions_that_fail_end_the_reading_of_rows() {
     );
     assert!(rest.len() < whole / 2, "{} of {whole} bytes", rest.len());
 }
+
+#[test]
+fn f03_a_reader_that_goes_away_is_noticed_also_while_pg_dump_still_runs() {
+    let server = with_rows(majors()[0]);
+    let bin = TempDir::new().unwrap();
+    for program in ["pg_restore", "pg_dumpall", "psql"] {
+        std::os::unix::fs::symlink(server.bin(program), bin.path().join(program)).unwrap();
+    }
+    let slow = bin.path().join("pg_dump");
+    let real = server.bin("pg_dump");
+    let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && exec {} --version\nexec tail -f /dev/null\n", real.display());
+    std::fs::write(&slow, script).unwrap();
+    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let started = Instant::now();
+    let line =
+        format!("{} --pg-dump {} postgres | head -c 5; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_dr-dump"), slow.display());
+    let output = Command::new("bash").args(["-c", &line]).envs(server.env()).output().unwrap();
+    assert_eq!(output.status.code(), Some(74), "{}", text(&output));
+    assert!(started.elapsed() < Duration::from_secs(20), "it waited for pg_dump");
+}

@@ -1,10 +1,11 @@
-//! Programs of PostgreSQL that we run: none of them outlives us, unless we are killed.
+//! Programs that a tool runs for itself, such as pg_dump: none of them outlives it, unless it is killed.
 
 use std::io;
 use std::process::{Child, Command, Output, Stdio};
 
-use dr_pipe::stop::{OnStop, on_stop};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::stop::{OnStop, gate, on_stop};
 
 /// A running program. A signal that ends us ends it too.
 pub struct Running {
@@ -18,14 +19,23 @@ pub struct Running {
 /// # Errors
 /// Where it cannot be run.
 pub fn start(command: &mut Command) -> io::Result<Running> {
+    let _open = gate();
     let child = command.stderr(Stdio::piped()).spawn()?;
     let pid = Pid::from_child(&child);
-    // It may have ended by itself: then there is nobody to end.
-    let _on_stop = on_stop(move || kill_process(pid, Signal::TERM).unwrap_or(()));
-    Ok(Running { child, _on_stop })
+    Ok(Running { child, _on_stop: on_stop(move || end(pid)) })
+}
+
+/// Asks a program to end. It may have ended by itself: then there is nobody to ask.
+pub fn end(pid: Pid) {
+    kill_process(pid, Signal::TERM).unwrap_or(());
 }
 
 impl Running {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Waits for its end, and gives what it said.
     ///
     /// # Errors
