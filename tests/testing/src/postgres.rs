@@ -271,8 +271,11 @@ impl Server {
         pid == self.postmaster().as_ref().map(Child::id) && lines.nth(6).is_some_and(|status| status.trim() == "ready")
     }
 
+    /// Some of the processes may have ended by themselves meanwhile: whoever signals waits for what it does.
     fn signal(&self, name: &str, pids: &[u32]) {
-        self.run(Command::new("kill").arg(format!("-{name}")).args(pids.iter().map(u32::to_string)));
+        let mut kill = Command::new("kill");
+        kill.arg(format!("-{name}")).args(pids.iter().map(u32::to_string)).stderr(Stdio::null());
+        kill.status().unwrap_or_else(|error| panic!("{kill:?}: {error}"));
     }
 
     fn poll(&self, what: &str, mut condition: impl FnMut(&Server) -> bool) {

@@ -3,21 +3,27 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use dr_pipe::Failure;
+use dr_pipe::{Failure, warn};
 use dr_postgres::quote::qualified;
-use dr_postgres::{ConnInfo, Session, settings};
+use dr_postgres::{ConnInfo, Error, Session, settings};
 
 use crate::{NAMES_AS_UTF8, TOOL};
 
-/// Tables and materialized views, largest first. A partition is analysed with its root.
-const RELATIONS: &str = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
-     ORDER BY c.relpages DESC, c.relkind";
+/// Tables and materialized views, largest first. A partition is analysed with its root; where a foreign table is among them,
+/// each by itself, as the root would have us ask a remote server.
+const RELATIONS: &str = "
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
+LATERAL (SELECT EXISTS (SELECT FROM pg_catalog.pg_partition_tree(pg_catalog.pg_partition_root(c.oid)) t
+  JOIN pg_catalog.pg_class f ON f.oid = t.relid AND f.relkind = 'f')) AS tree(has_foreign)
+WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+AND CASE WHEN tree.has_foreign THEN c.relkind = 'r' ELSE NOT c.relispartition END
+ORDER BY c.relpages DESC, c.relkind";
 
-/// Runs ANALYZE over everything, by `workers` sessions at once.
+/// Runs ANALYZE over everything, by `workers` sessions at once. What the server will not analyse is worth a warning: the
+/// rows are there all the same.
 ///
 /// # Errors
-/// As the server says.
+/// Where the server cannot be reached, or goes away.
 pub fn analyze(conn: &ConnInfo, workers: usize) -> Result<(), Failure> {
     let mut session = Session::connect(conn, TOOL)?;
     session.execute(NAMES_AS_UTF8)?;
@@ -34,9 +40,11 @@ pub fn analyze(conn: &ConnInfo, workers: usize) -> Result<(), Failure> {
                     settings::for_restoring(&mut session)?;
                     session.execute(NAMES_AS_UTF8)?;
                     loop {
-                        session
-                            .execute(&format!("ANALYZE {name}"))
-                            .map_err(|error| Failure::from(error).within(format!("ANALYZE {name}")))?;
+                        match session.execute(&format!("ANALYZE {name}")) {
+                            Ok(_) => {}
+                            Err(Error::Server(error)) => warn(TOOL, format!("ANALYZE {name}: {}", error.message)),
+                            Err(error) => return Err(Failure::from(error).within(format!("ANALYZE {name}"))),
+                        }
                         match next() {
                             Some(another) => name = another,
                             None => return Ok(()),

@@ -7,6 +7,8 @@ use dr_pipe::{Exit, Failure};
 
 /// `pg_class`, the catalogue that indexes are entries of.
 const PG_CLASS: u32 = 1259;
+/// `pg_namespace`.
+const PG_NAMESPACE: u32 = 2615;
 /// `pg_constraint`.
 const PG_CONSTRAINT: u32 = 2606;
 
@@ -67,6 +69,12 @@ impl Listing {
             self.0.iter().map(|entry| entry.id).filter(|id| ids.contains(id)).collect()
         };
         tables.into_iter().map(of_table).collect()
+    }
+
+    /// Whether one of the entries makes a schema of that name.
+    pub fn has_schema(&self, name: &str) -> bool {
+        let beginning = format!("SCHEMA - {name} ");
+        self.0.iter().any(|entry| entry.object.0 == PG_NAMESPACE && entry.what.starts_with(&beginning))
     }
 
     /// All entries but `done`, in order.

@@ -253,10 +253,13 @@ fn fill(
     progress: &Progress,
 ) -> Result<(), Failure> {
     let workers = args.jobs.workers();
-    definitions.pre_data(&database.conn)?;
     let mut session = Session::connect(&database.conn, TOOL)?;
     settings::for_restoring(&mut session)?;
     session.execute(NAMES_AS_UTF8)?;
+    if archive.about.scope.partial {
+        definitions.schemas(&mut session, &archive.about)?;
+    }
+    definitions.pre_data(&database.conn)?;
     large_objects::create(&mut session, archive, plan, args.left_out())?;
     let done = Loader { archive, plan, definitions, database, workers, progress }.load()?;
     if let Some(sequences) = archive.script("sequences.sql")? {

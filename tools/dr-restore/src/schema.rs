@@ -1,6 +1,6 @@
 //! The definitions: restored by PostgreSQL's own pg_restore, in three steps around the rows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,8 +8,10 @@ use std::process::{Command, Stdio};
 use dr_pipe::child;
 use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure, warn};
-use dr_postgres::ConnInfo;
+use dr_postgres::about::About;
 use dr_postgres::conninfo::ChildGuard;
+use dr_postgres::quote::identifier;
+use dr_postgres::{ConnInfo, Session};
 
 use crate::TOOL;
 use crate::archive_source::Archive;
@@ -41,9 +43,23 @@ impl<'a> Definitions<'a> {
         let scratch = Scratch::new()?;
         let dump = scratch.path().join("schema.dump");
         archive.extract("schema.dump", &dump)?;
-        let post_data = list(program, &dump)?;
+        let post_data = list(program, &dump, "post-data")?;
         let needs = survey(program, &[], &dump, left_out).map_err(|failure| failure.within("schema.dump"))?;
         Ok(Definitions { program, scratch, dump, left_out, needs, post_data })
+    }
+
+    /// Creates the schemas of tables that the dump does not define: as with pg_dump, `--table` takes tables along without
+    /// their schemas.
+    ///
+    /// # Errors
+    /// As the server says, or pg_restore where it does not read the dump.
+    pub fn schemas(&self, session: &mut Session, about: &About) -> Result<(), Failure> {
+        let defined = list(self.program, &self.dump, "pre-data")?;
+        let schemas: BTreeSet<_> = about.tables.iter().map(|table| &table.schema).collect();
+        for schema in schemas.into_iter().filter(|schema| !defined.has_schema(schema)) {
+            session.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", identifier(schema)))?;
+        }
+        Ok(())
     }
 
     /// Restores what comes before the rows.
@@ -97,10 +113,10 @@ impl<'a> Definitions<'a> {
     }
 }
 
-/// What comes after the rows.
-fn list(program: &Path, dump: &Path) -> Result<Listing, Failure> {
+/// What a section has.
+fn list(program: &Path, dump: &Path, section: &str) -> Result<Listing, Failure> {
     let mut command = Command::new(program);
-    command.args(["--list", "--verbose", "--section=post-data"]).arg(dump).stdin(Stdio::null());
+    command.args(["--list", "--verbose"]).arg(format!("--section={section}")).arg(dump).stdin(Stdio::null());
     let output = child::output(&mut command).map_err(|error| Failure::io(program.display(), &error))?;
     if !output.status.success() {
         let said = first_error(&String::from_utf8_lossy(&output.stderr));

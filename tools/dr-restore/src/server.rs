@@ -138,11 +138,27 @@ impl Server {
         }
     }
 
-    /// Drops a database, with whoever is connected to it.
+    /// Drops a database, with whoever is connected to it. Its subscriptions, of which no server can get rid otherwise, have
+    /// never connected to anybody, and leave nothing behind there.
     ///
     /// # Errors
     /// As the server says.
     pub fn drop_database(session: &mut Session, name: &str) -> Result<(), Failure> {
+        let subscriptions = session.query(&format!(
+            "SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = {}",
+            literal(name)
+        ))?;
+        if !subscriptions.is_empty() {
+            let mut inside = Session::connect(&session.conninfo().with_database(name)?, TOOL)?;
+            inside.execute("SET client_encoding = 'UTF8'")?;
+            for subscription in subscriptions.iter().filter_map(|row| row.get(0)).map(identifier) {
+                let statements =
+                    ["DISABLE", "SET (slot_name = NONE)"].map(|what| format!("ALTER SUBSCRIPTION {subscription} {what}"));
+                for statement in statements.into_iter().chain([format!("DROP SUBSCRIPTION {subscription}")]) {
+                    inside.execute(&statement)?;
+                }
+            }
+        }
         session.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name)))?;
         Ok(())
     }

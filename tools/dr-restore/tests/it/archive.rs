@@ -238,7 +238,7 @@ fn f81_a_restore_that_is_killed_leaves_no_database_of_that_name_and_can_be_run_a
         }
         let ran = run(&mut place.restore(&[&archive, "--into", "new"]), b"");
         assert_eq!(ran.record()["proved"].as_bool(), Some(true));
-        assert!(ran.stderr.contains("is of another restore"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("is left by another restore"), "{}", ran.stderr);
     }
 }
 
@@ -341,4 +341,69 @@ fn a_table_that_a_script_of_an_extension_fills_holds_what_the_dump_held() {
     assert_eq!(ran.record()["proved"].as_bool(), Some(true));
     assert_eq!(rows(&place.server, "new"), rows(&place.server, "extended"));
     assert!(missing.ends(78).contains("extension dr_test 1.0"), "{}", missing.stderr);
+}
+
+#[test]
+fn any_part_of_a_database_makes_a_database_of_its_own() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE DATABASE parts");
+    place.server.psql("parts", include_str!("../../../../tests/sample/every-object.sql"));
+    let parts: [(&str, &[&str], &str); 5] = [
+        ("one", &["-t", "things.hen", "-t", "things.egg"], "SELECT count(*) FROM things.hen JOIN things.egg ON hen.egg = egg.id"),
+        ("schema", &["-n", "\"Odd schema\""], "SELECT count(*) FROM \"Odd schema\".\"select\""),
+        (
+            "hollow",
+            &["--exclude-table-data", "things.tree"],
+            "SELECT count(*) + (SELECT count(*) FROM things.hen) FROM things.tree",
+        ),
+        ("logged", &["--no-unlogged-table-data"], "SELECT count(*) + 2 FROM things.unlogged"),
+        ("rooted", &["--load-via-partition-root"], "SELECT count(*) / 450 FROM things.measured"),
+    ];
+    for ((name, flags, check), expected) in parts.into_iter().zip(["2", "3", "2", "2", "2"]) {
+        let dump = place.dr_dump(&[flags, &["parts"]].concat());
+        let ran = run(&mut place.restore(&["--into", name]), &dump);
+        assert_eq!(ran.record()["proved"], true, "{name}");
+        assert_eq!(place.server.psql(name, check).trim(), expected, "{name}");
+    }
+}
+
+#[test]
+fn foreign_tables_come_back_without_asking_their_server_unless_their_rows_were_dumped() {
+    let place = Place::new(15);
+    let socket = place.server.socket_dir().display().to_string();
+    place.server.psql("postgres", "CREATE DATABASE far; CREATE DATABASE near");
+    place.server.psql("far", "CREATE TABLE t (a int)");
+    place.server.psql(
+        "near",
+        &format!(
+            "CREATE EXTENSION postgres_fdw; CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{socket}', dbname 'far');
+             CREATE USER MAPPING FOR postgres SERVER s OPTIONS (user 'postgres'); CREATE FOREIGN TABLE f (a int) SERVER s OPTIONS (table_name 't');
+             INSERT INTO f SELECT generate_series(1, 50); CREATE TABLE tree (a int, at date) PARTITION BY RANGE (at);
+             CREATE FOREIGN TABLE leaf PARTITION OF tree FOR VALUES FROM ('2000-01-01') TO ('2001-01-01') SERVER s OPTIONS (table_name 'absent');
+             CREATE TABLE own PARTITION OF tree DEFAULT; INSERT INTO own VALUES (1, '2020-02-02')"
+        ),
+    );
+    let (without, with) = (place.dr_dump(&["near"]), place.dr_dump(&["--include-foreign-data", "s", "-T", "leaf", "near"]));
+    place.server.psql("far", "DROP TABLE t");
+    let ran = run(&mut place.restore(&["--into", "without"]), &without);
+    assert_eq!((ran.record()["rows"].clone(), ran.ends(0)), (1.into(), ""));
+    place.server.psql("far", "CREATE TABLE t (a int)");
+    run(&mut place.restore(&["--into", "with"]), &with).ends(0);
+    assert_eq!(place.server.psql("far", "SELECT count(*) FROM t").trim(), "50");
+}
+
+#[test]
+fn a_half_made_database_with_a_subscription_is_dropped_all_the_same() {
+    let place = Place::new(15);
+    place.server.psql(
+        "postgres",
+        "CREATE DATABASE subscribed; \\connect subscribed\nCREATE TABLE t AS SELECT 1 AS n;
+         CREATE SUBSCRIPTION s CONNECTION 'host=/nonexistent' PUBLICATION p WITH (connect = false);
+         CREATE MATERIALIZED VIEW v AS SELECT n / n AS one FROM t; UPDATE t SET n = 0",
+    );
+    let dump = place.dr_dump(&["subscribed"]);
+    let ran = run(&mut place.restore(&["--into", "new", "-j", "1"]), &dump);
+    assert!(ran.ends(65).contains("division by zero"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the half-made database was dropped"), "{}", ran.stderr);
+    assert_eq!(place.databases("new%"), "");
 }

@@ -151,7 +151,7 @@ fn a_dump_that_fails_midway_leaves_nothing_unless_it_is_to_be_kept() {
         assert!(kept.starts_with("new_restoring_"), "{kept}");
         assert_eq!(place.server.psql(&kept, "SELECT count(*) FROM t"), "1");
         let warned = run(&mut place.restore(&[&file, "--into", "other"]), b"");
-        assert!(warned.stderr.contains(&format!("database {kept} is of another restore")), "{}", warned.stderr);
+        assert!(warned.stderr.contains(&format!("database {kept} is left by another restore")), "{}", warned.stderr);
     }
 }
 
