@@ -60,15 +60,9 @@ fn start(started_at: DateTime<Utc>) -> Record {
 
 fn receipt(started_at: DateTime<Utc>, read: Extent, written: Extent) -> Record {
     Record::Receipt(Box::new(Receipt {
-        tool: TOOL.into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        started_at,
-        finished_at: Utc::now(),
         input: Some(read),
         output: Some(written),
-        produced: None,
-        encrypted: None,
-        pushed: None,
+        ..Receipt::new(TOOL, env!("CARGO_PKG_VERSION"), started_at, Utc::now())
     }))
 }
 

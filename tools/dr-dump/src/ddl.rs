@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::TOOL;
 use crate::args::Args;
-use crate::dump::TOOL;
 use dr_archive::Writer;
 use dr_pipe::child;
 use dr_pipe::scratch::Scratch;

@@ -17,13 +17,12 @@ use dr_postgres::relations::Relation;
 use dr_postgres::snapshot::Snapshot;
 use dr_postgres::{large_objects, server};
 
+use crate::TOOL;
 use crate::args::Args;
 use crate::ddl::Ddl;
 use crate::members;
 use crate::sink::ArchiveSink;
 
-/// The tool's name, in receipts, warnings and `application_name`.
-pub const TOOL: &str = "dr-dump";
 /// What the stream is, as a file name suffix.
 const SUFFIX: &str = "tar.zst";
 
@@ -49,15 +48,9 @@ pub fn dump(args: &Args, output: File) -> Outcome {
     dump.has_tables()?;
     let (extent, finished, reading) = dump.write(&mut snapshot, output)?;
     receipts.append(&Record::Receipt(Box::new(Receipt {
-        tool: TOOL.into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        started_at,
-        finished_at: Utc::now(),
-        input: None,
         output: Some(extent),
         produced: Some(produced(dump.about, &finished, &reading)),
-        encrypted: None,
-        pushed: None,
+        ..Receipt::new(TOOL, env!("CARGO_PKG_VERSION"), started_at, Utc::now())
     })))?;
     Ok(Exit::Good)
 }

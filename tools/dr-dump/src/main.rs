@@ -10,6 +10,9 @@ use std::process::ExitCode;
 
 use dr_pipe::stream;
 
+/// The tool's name, in receipts, warnings and `application_name`.
+const TOOL: &str = "dr-dump";
+
 fn main() -> ExitCode {
     dr_pipe::run(|args: args::Args| dump::dump(&args, stream::output()?))
 }

@@ -21,13 +21,15 @@ pub fn folder(relation: &Relation) -> String {
     format!("data/{}", quote::folder(&relation.schema, &relation.name))
 }
 
-/// The command that takes a table's pieces in again.
-pub fn copy_in(relation: &Relation, format: Format) -> String {
+/// The command that takes the pieces of a table with these columns in again.
+pub fn copy_in(into: &str, columns: &[String], format: Format) -> String {
+    let names = columns.iter().map(|column| identifier(column)).collect::<Vec<_>>().join(", ");
+    let list = if names.is_empty() { names } else { format!(" ({names})") };
     let options = match format {
         Format::Text => "",
         Format::Binary => " (FORMAT binary)",
     };
-    format!("COPY {}{} FROM STDIN{options};\n", relation.into, relation.column_list())
+    format!("COPY {into}{list} FROM STDIN{options};\n")
 }
 
 /// Tables as `about.json` lists them, largest first.
@@ -72,9 +74,8 @@ pub fn head<W: Write + Send>(archive: &Writer<W>, about: &About, session: &mut S
     archive.small("about.json", None, &json)?;
     archive.small("database.sql", None, database_sql(about).as_bytes())?;
     for table in about.tables.iter().filter(|table| table.skipped.is_none()) {
-        let columns = table.columns.iter().map(|column| identifier(column)).collect::<Vec<_>>().join(", ");
-        let list = if columns.is_empty() { columns } else { format!(" ({columns})") };
-        archive.small(&format!("{}/copy.sql", table.dir), None, format!("COPY {}{list} FROM STDIN;\n", table.into).as_bytes())?;
+        let sql = copy_in(&table.into, &table.columns, Format::Text);
+        archive.small(&format!("{}/copy.sql", table.dir), None, sql.as_bytes())?;
     }
     if objects.is_empty() {
         return Ok(());

@@ -61,7 +61,7 @@ impl<'a, W: Write + Send> ArchiveSink<'a, W> {
                     self.archive.small(
                         &format!("{folder}/copy-binary.sql"),
                         None,
-                        members::copy_in(relation, format).as_bytes(),
+                        members::copy_in(&relation.into, &relation.columns, format).as_bytes(),
                     )?;
                 }
                 (folder.as_str(), counter)

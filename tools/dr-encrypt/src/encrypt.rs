@@ -80,15 +80,10 @@ fn start(started_at: DateTime<Utc>) -> Record {
 
 fn receipt(started_at: DateTime<Utc>, recipients: &Recipients, read: Extent, written: Extent) -> Record {
     Record::Receipt(Box::new(Receipt {
-        tool: TOOL.into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        started_at,
-        finished_at: Utc::now(),
         input: Some(read),
         output: Some(written),
-        produced: None,
         encrypted: Some(Encrypted { recipients: recipients.given().to_vec() }),
-        pushed: None,
+        ..Receipt::new(TOOL, env!("CARGO_PKG_VERSION"), started_at, Utc::now())
     }))
 }
 

@@ -45,7 +45,7 @@ fn judge(expected: &[Fingerprint], differences: &[Difference]) -> Outcome {
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
     Err(Failure::new(
         Exit::Bad,
-        format!("{} differences among {} fingerprints: {}{rest}", differences.len(), expected.len(), named.join("; ")),
+        format!("{} of {} fingerprints differ: {}{rest}", differences.len(), expected.len(), named.join("; ")),
         "the databases differ, or one was written to meanwhile: compare again at rest",
     ))
 }

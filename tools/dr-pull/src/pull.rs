@@ -117,14 +117,9 @@ fn start(started_at: DateTime<Utc>, wanted: &Wanted) -> Record {
 fn receipt(started_at: DateTime<Utc>, wrote: Extent, proof: Option<&Manifest>) -> Record {
     let recipients = proof.map(|manifest| &manifest.recipients).filter(|recipients| !recipients.is_empty());
     Record::Receipt(Box::new(Receipt {
-        tool: TOOL.into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        started_at,
-        finished_at: Utc::now(),
-        input: None,
         output: Some(wrote),
         produced: proof.map(|manifest| manifest.produced.clone()),
         encrypted: recipients.map(|recipients| Encrypted { recipients: recipients.clone() }),
-        pushed: None,
+        ..Receipt::new(TOOL, env!("CARGO_PKG_VERSION"), started_at, Utc::now())
     }))
 }

@@ -237,15 +237,9 @@ fn pushed_to(location: &Location, outcome: Result<Stored, Failure>) -> PushedTo 
 
 fn receipt(started_at: DateTime<Utc>, read: Extent, pushed: Pushed) -> Record {
     Record::Receipt(Box::new(Receipt {
-        tool: TOOL.into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        started_at,
-        finished_at: Utc::now(),
         input: Some(read),
-        output: None,
-        produced: None,
-        encrypted: None,
         pushed: Some(pushed),
+        ..Receipt::new(TOOL, env!("CARGO_PKG_VERSION"), started_at, Utc::now())
     }))
 }
 

@@ -78,14 +78,8 @@ fn receipt(started_at: DateTime<Utc>, args: &Args, suffix: String, written: Exte
         archive: None,
     };
     Record::Receipt(Box::new(Receipt {
-        tool: TOOL.into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        started_at,
-        finished_at: Utc::now(),
-        input: None,
         output: Some(written),
         produced: Some(produced),
-        encrypted: None,
-        pushed: None,
+        ..Receipt::new(TOOL, env!("CARGO_PKG_VERSION"), started_at, Utc::now())
     }))
 }

@@ -79,6 +79,23 @@ pub struct Receipt {
     pub pushed: Option<Pushed>,
 }
 
+impl Receipt {
+    /// A receipt that says who and when; what was read, written and done is to be added.
+    pub fn new(tool: &str, version: &str, started_at: DateTime<Utc>, finished_at: DateTime<Utc>) -> Self {
+        Receipt {
+            tool: tool.into(),
+            version: version.into(),
+            started_at,
+            finished_at,
+            input: None,
+            output: None,
+            produced: None,
+            encrypted: None,
+            pushed: None,
+        }
+    }
+}
+
 /// What a producer vouches for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Produced {
