@@ -24,6 +24,9 @@ pub struct Ddl<'a> {
     clients: &'a Clients,
     args: &'a Args,
     snapshot_id: String,
+    /// The encoding of the database. Definitions are written in it: a `client_encoding` that somebody has set for the database
+    /// may lack what its names and texts hold.
+    encoding: String,
     /// OIDs and names of the tables that we read, extensions' own left out: pg_dump must define exactly these.
     relations: Vec<(u32, String)>,
     /// The program that runs.
@@ -33,15 +36,16 @@ pub struct Ddl<'a> {
 }
 
 impl<'a> Ddl<'a> {
-    /// Definitions of exactly `relations`, OIDs and names, on the snapshot of that name.
+    /// Definitions of exactly `relations`, OIDs and names, on the snapshot of that name, in the database's `encoding`.
     pub fn new(
         conn: &'a ConnInfo,
         clients: &'a Clients,
         args: &'a Args,
         snapshot_id: String,
+        encoding: String,
         relations: Vec<(u32, String)>,
     ) -> Self {
-        Ddl { conn, clients, args, snapshot_id, relations, running: Mutex::default(), abandoned: AtomicBool::new(false) }
+        Ddl { conn, clients, args, snapshot_id, encoding, relations, running: Mutex::default(), abandoned: AtomicBool::new(false) }
     }
 
     /// Runs pg_dump and pg_dumpall, and puts what they write into the archive.
@@ -73,7 +77,7 @@ impl<'a> Ddl<'a> {
         let mut command = Command::new(&self.clients.pg_dump.path);
         // Level 0: the archive around it compresses better. -B: large objects are ours.
         command.args(["--format=custom", "--compress=0", "-B", "--no-password", "--section=pre-data", "--section=post-data"]);
-        command.arg(format!("--snapshot={}", self.snapshot_id));
+        command.arg(format!("--snapshot={}", self.snapshot_id)).arg(format!("--encoding={}", self.encoding));
         command.arg(format!("--lock-wait-timeout={}s", self.args.snapshot.lock_wait_timeout));
         command.args(self.args.scope.pg_dump_flags()).arg("--file").arg(file);
         command
@@ -85,6 +89,7 @@ impl<'a> Ddl<'a> {
             let mut command = Command::new(&self.clients.pg_dumpall.path);
             command.args(["--globals-only", "--no-password"]).arg("--file").arg(file).current_dir(scratch.path());
             command.arg(format!("--database={}", as_connection_string(self.conn.database())));
+            command.arg(format!("--encoding={}", self.encoding));
             if !passwords {
                 command.arg("--no-role-passwords");
             }

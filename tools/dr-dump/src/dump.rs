@@ -87,7 +87,8 @@ impl Dump<'_> {
         let Dump { args, conn, clients, about, objects } = self;
         let expected = about.tables.iter().map(|table| table.estimated_bytes).sum();
         let progress = Progress::new(TOOL, (!args.schema_only).then_some(expected));
-        let ddl = Ddl::new(conn, clients, args, snapshot.id.clone(), relation_oids(&snapshot.relations));
+        let encoding = snapshot.session.parameter("server_encoding").unwrap_or("UTF8").to_owned();
+        let ddl = Ddl::new(conn, clients, args, snapshot.id.clone(), encoding, relation_oids(&snapshot.relations));
         // Rows without definitions are no backup: no more of them are read then.
         let undefined = AtomicBool::new(false);
         let sink = ArchiveSink::new(archive, &snapshot.relations, &undefined);

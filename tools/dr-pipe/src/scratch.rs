@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -27,14 +28,24 @@ impl Scratch {
         let directory = tempfile::Builder::new().prefix("dr-").permissions(owner_alone).tempdir();
         let directory = directory.map_err(|error| Failure::io(std::env::temp_dir().display(), &error))?;
         let path = directory.path().to_owned();
-        // What cannot be removed on the way out is left to whoever cleans $TMPDIR.
-        let on_stop = on_stop(move || drop(std::fs::remove_dir_all(path)));
+        let on_stop = on_stop(move || remove(&path));
         Ok(Scratch { directory, _on_stop: on_stop })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+}
+
+/// Removes a directory into which a child that is being ended may still write for a moment. What cannot be removed by then
+/// is left to whoever cleans $TMPDIR.
+fn remove(path: &Path) {
+    for _ in 0..50 {
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => std::thread::park_timeout(Duration::from_millis(20)),
+            _ => return,
+        }
     }
 }
 

@@ -172,6 +172,11 @@ impl Client {
         found.values().next_back().cloned().ok_or_else(|| none(name, 0, &found))
     }
 
+    /// Whether this psql knows `\restrict`: minor versions of August 2025 and later, and all newer majors.
+    pub fn restricts(&self) -> bool {
+        FLAWS.iter().filter(|flaw| flaw.name == "CVE-2025-8714").all(|flaw| !flaw.is_in(self.version))
+    }
+
     /// The known flaws of this program, by its name and version, that let a dump run code.
     pub fn known_flaws(&self) -> Vec<Flaw> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();

@@ -19,7 +19,8 @@ pub fn literal(text: &str) -> String {
 }
 
 /// The value of a setting as `ALTER DATABASE … SET` wants it. Parameters that are lists of quoted names are stored with
-/// their quotes (PostgreSQL's variable_is_guc_list_quote) and go as they are; all others are literals.
+/// their quotes (PostgreSQL's variable_is_guc_list_quote) and become lists of literals, as an identifier cannot be empty;
+/// all others are one literal.
 pub fn setting(name: &str, value: &str) -> String {
     const LISTS: [&str; 6] = [
         "local_preload_libraries",
@@ -29,8 +30,39 @@ pub fn setting(name: &str, value: &str) -> String {
         "temp_tablespaces",
         "unix_socket_directories",
     ];
-    let list = LISTS.iter().any(|list| list.eq_ignore_ascii_case(name));
-    if list && !value.is_empty() { value.to_owned() } else { literal(value).trim_start().to_owned() }
+    let names = LISTS.iter().any(|list| list.eq_ignore_ascii_case(name)).then(|| listed(value)).flatten();
+    let names = names.unwrap_or_else(|| vec![value.to_owned()]);
+    let literals: Vec<_> = names.iter().map(|name| literal(name).trim_start().to_owned()).collect();
+    literals.join(", ")
+}
+
+/// The names in a list such as `"$user", public` (PostgreSQL's SplitGUCList); none where it is no such list.
+fn listed(text: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = text.trim_start();
+    loop {
+        if let Some(mut quoted) = rest.strip_prefix('"') {
+            let mut name = String::new();
+            loop {
+                let (part, behind) = quoted.split_once('"')?;
+                name.push_str(part);
+                let Some(more) = behind.strip_prefix('"') else { break rest = behind };
+                name.push('"');
+                quoted = more;
+            }
+            names.push(name);
+        } else {
+            let end = rest.find(|c: char| c == ',' || c.is_ascii_whitespace()).unwrap_or(rest.len());
+            let (name, behind) = rest.split_at(end);
+            names.push((!name.is_empty()).then(|| name.to_owned())?);
+            rest = behind;
+        }
+        rest = rest.trim_start();
+        if rest.is_empty() {
+            return Some(names);
+        }
+        rest = rest.strip_prefix(',')?.trim_start();
+    }
 }
 
 /// Longest folder name that [`folder`] gives, in bytes: file systems allow 255, tools add suffixes.
@@ -55,6 +87,15 @@ fn percent(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_are_lists_of_names_become_lists_of_literals() {
+        assert_eq!(setting("search_path", r#""$user", a,"B, ""c""", """#), r#"'$user', 'a', 'B, "c"', ''"#);
+        assert_eq!(setting("Search_Path", "\"it's\\\""), "E'it''s\\\\'");
+        assert_eq!(setting("temp_tablespaces", ""), "''");
+        assert_eq!(setting("search_path", "\"a"), "'\"a'");
+        assert_eq!(setting("my.list", "a, b"), "'a, b'");
+    }
 
     #[test]
     fn names_of_any_kind_are_quoted_and_filed() {

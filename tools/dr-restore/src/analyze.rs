@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use dr_pipe::{Failure, warn};
 use dr_postgres::quote::qualified;
-use dr_postgres::{ConnInfo, Error, Session, settings};
+use dr_postgres::{ConnInfo, Error};
 
-use crate::{NAMES_AS_UTF8, TOOL};
+use crate::TOOL;
+use crate::server::settled;
 
 /// Tables and materialized views, largest first. A partition is analysed with its root; where a foreign table is among them,
 /// each by itself, as the root would have us ask a remote server.
@@ -25,8 +26,7 @@ ORDER BY c.relpages DESC, c.relkind";
 /// # Errors
 /// Where the server cannot be reached, or goes away.
 pub fn analyze(conn: &ConnInfo, workers: usize) -> Result<(), Failure> {
-    let mut session = Session::connect(conn, TOOL)?;
-    session.execute(NAMES_AS_UTF8)?;
+    let mut session = settled(conn)?;
     let rows = session.query(RELATIONS)?;
     let names = rows.iter().filter_map(|row| Some(qualified(row.get(0)?, row.get(1)?)));
     let queue: Mutex<VecDeque<String>> = Mutex::new(names.collect());
@@ -36,9 +36,7 @@ pub fn analyze(conn: &ConnInfo, workers: usize) -> Result<(), Failure> {
             .map(|_| {
                 scope.spawn(|| {
                     let Some(mut name) = next() else { return Ok(()) };
-                    let mut session = Session::connect(conn, TOOL)?;
-                    settings::for_restoring(&mut session)?;
-                    session.execute(NAMES_AS_UTF8)?;
+                    let mut session = settled(conn)?;
                     loop {
                         match session.execute(&format!("ANALYZE {name}")) {
                             Ok(_) => {}

@@ -12,6 +12,7 @@ use dr_pipe::{Exit, Failure};
 use dr_postgres::about::About;
 
 use crate::bytes::{self, Bytes, Plain};
+use crate::properties;
 
 /// Largest `about.json`: a hundred thousand tables of a hundred columns.
 const MAX_ABOUT_BYTES: u64 = 1 << 30;
@@ -53,6 +54,7 @@ impl Archive {
             let message = format!("{}: the dump has layout {}, this program knows {FORMAT}", bytes.name, about.format);
             return Err(Failure::new(Exit::Damaged, message, "use a newer version of dr"));
         }
+        properties::check(&about.properties).map_err(|failure| failure.within(&bytes.name))?;
         Ok(Archive { bytes, contents, about, signed: false, backup: None })
     }
 

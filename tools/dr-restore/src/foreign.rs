@@ -1,7 +1,7 @@
 //! Dumps that pg_dump has written: custom, directory and tar format through pg_restore, SQL scripts through psql.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,6 +10,7 @@ use dr_pipe::progress::Progress;
 use dr_pipe::stop::{OnStop, on_stop};
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::ConnInfo;
+use dr_postgres::clients::Client;
 use flate2::read::MultiGzDecoder;
 use tempfile::NamedTempFile;
 
@@ -41,6 +42,8 @@ pub struct Foreign {
     pub signed: bool,
     path: PathBuf,
     format: Format,
+    /// Lines of a script that psql is not to see: it has been told the same with another key.
+    restrictions: Vec<u64>,
     _spool: Option<Spool>,
 }
 
@@ -68,7 +71,14 @@ impl Foreign {
 
     /// A dump in a file.
     pub fn file(path: &Path, format: Format) -> Self {
-        Foreign { name: path.display().to_string(), signed: false, path: path.into(), format, _spool: None }
+        Foreign {
+            name: path.display().to_string(),
+            signed: false,
+            path: path.into(),
+            format,
+            restrictions: Vec::new(),
+            _spool: None,
+        }
     }
 
     /// A dump in a temporary file; `name` is where it came from.
@@ -79,7 +89,8 @@ impl Foreign {
             // Nothing is left to tell if it is gone already.
             move || drop(std::fs::remove_file(path))
         });
-        Foreign { name: name.into(), signed: false, path, format, _spool: Some(Spool { _file: file, _on_stop }) }
+        let restrictions = Vec::new();
+        Foreign { name: name.into(), signed: false, path, format, restrictions, _spool: Some(Spool { _file: file, _on_stop }) }
     }
 
     /// The program that restores it.
@@ -96,7 +107,7 @@ impl Foreign {
     /// # Errors
     /// 64 where something is to be left out of a script, 65 for a damaged dump, 66 for one that was cut short, 80 for a script
     /// that would do more than fill its own database.
-    pub fn survey(&self, program: &Path, left_out: LeftOut) -> Result<Needs, Failure> {
+    pub fn survey(&mut self, program: &Path, left_out: LeftOut) -> Result<Needs, Failure> {
         if self.is_script() {
             if left_out != LeftOut::default() {
                 let message = "owners, rights and tablespaces are written into an SQL script: they cannot be left out";
@@ -109,6 +120,7 @@ impl Foreign {
             let mut survey = Survey::default();
             survey.read(self.script()?).map_err(|failure| failure.within(&self.name))?;
             survey.must_be_whole().map_err(|failure| failure.within(&self.name))?;
+            self.restrictions = survey.restrictions;
             return Ok(survey.needs);
         }
         schema::survey(program, &["--schema-only"], &self.path, left_out).map_err(|failure| failure.within(&self.name))
@@ -120,7 +132,7 @@ impl Foreign {
     /// What the program said first.
     pub fn restore(
         &self,
-        program: &Path,
+        program: &Client,
         conn: &ConnInfo,
         jobs: usize,
         left_out: LeftOut,
@@ -129,7 +141,7 @@ impl Foreign {
         if self.is_script() {
             return self.run_script(program, conn, progress);
         }
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program.path);
         command.args(["--no-password", "--exit-on-error"]).args(flags(left_out));
         if jobs > 1 && self.format != Format::Tar {
             command.arg(format!("--jobs={jobs}"));
@@ -138,23 +150,32 @@ impl Foreign {
         schema::run(command, conn, OPTIONS).map_err(|failure| failure.within(&self.name))
     }
 
-    fn run_script(&self, program: &Path, conn: &ConnInfo, progress: &Progress) -> Result<(), Failure> {
-        let mut command = Command::new(program);
-        command.args(["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]);
+    fn run_script(&self, program: &Client, conn: &ConnInfo, progress: &Progress) -> Result<(), Failure> {
+        let mut command = Command::new(&program.path);
+        command.args(["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"]);
+        if program.restricts() {
+            command.arg(format!("--command=\\restrict {}", key()?));
+        }
+        command.arg("--file=-");
         let _guard = schema::connect(&mut command, conn, &format!("{OPTIONS} -c client_min_messages=warning"))?;
         let mut script = self.script()?;
         let started = child::start(command.stdin(Stdio::piped()).stdout(Stdio::null()));
-        let mut running = started.map_err(|error| Failure::io(program.display(), &error))?;
+        let mut running = started.map_err(|error| Failure::io(program.path.display(), &error))?;
         let mut stdin = running.child.stdin.take().expect("it is piped");
         let (fed, output) = std::thread::scope(|scope| {
-            let feeder = scope.spawn(move || feed(&mut script, &mut stdin, progress));
+            let feeder = scope.spawn(move || feed(&mut script, &self.restrictions, &mut stdin, progress));
             let output = running.output();
             (feeder.join(), output)
         });
-        let output = output.map_err(|error| Failure::io(program.display(), &error))?;
+        let output = output.map_err(|error| Failure::io(program.path.display(), &error))?;
         let said = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            return Err(schema::failure(&said, &output.status.to_string()).within(&self.name));
+            let mut failure = schema::failure(&said, &output.status.to_string()).within(&self.name);
+            if said.contains("backslash commands are restricted") {
+                failure.exit = Exit::Refused;
+                failure.hint = "the script hides a command for psql: do not trust whoever made it".into();
+            }
+            return Err(failure);
         }
         said.lines().filter(|line| !line.trim().is_empty()).for_each(|line| warn(TOOL, line));
         match fed {
@@ -182,18 +203,46 @@ impl Foreign {
     }
 }
 
-/// Gives psql the script. That psql has ended early is told by its own exit status.
-fn feed(script: &mut dyn Read, stdin: &mut impl Write, progress: &Progress) -> io::Result<()> {
-    let mut chunk = vec![0; dr_pipe::stream::CHUNK_BYTES];
-    loop {
-        let n = script.read(&mut chunk)?;
+/// The key without which psql takes no commands again: nobody who wrote a dump knows it.
+fn key() -> Result<String, Failure> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::new(Exit::Bug, format!("no random numbers: {error}"), "please report this line"))?;
+    Ok(hex::encode(random))
+}
+
+/// Gives psql the script, with nothing in the lines `left_out`. That psql has ended early is told by its own exit status.
+fn feed(script: &mut dyn BufRead, left_out: &[u64], to: &mut impl Write, progress: &Progress) -> io::Result<()> {
+    match feed_lines(script, left_out, &mut BufWriter::with_capacity(dr_pipe::stream::CHUNK_BYTES, to), progress) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+fn feed_lines(script: &mut dyn BufRead, left_out: &[u64], to: &mut impl Write, progress: &Progress) -> io::Result<()> {
+    let mut left_out = left_out.iter().copied().peekable();
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let n = script.read_until(b'\n', &mut line)?;
         if n == 0 {
-            return Ok(());
+            break;
         }
-        match stdin.write_all(&chunk[..n]) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            done => done?,
-        }
+        to.write_all(if left_out.next_if_eq(&number).is_some() { b"\n" } else { &line })?;
         progress.add(n as u64);
+    }
+    to.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lines_that_are_left_out_are_empty() {
+        let mut fed = Vec::new();
+        feed(&mut &b"one\n\\restrict a\nthree\n\\unrestrict a"[..], &[2, 4], &mut fed, &Progress::new(TOOL, None)).unwrap();
+        assert_eq!(fed, b"one\n\nthree\n\n");
     }
 }

@@ -11,6 +11,8 @@ const PG_CLASS: u32 = 1259;
 const PG_NAMESPACE: u32 = 2615;
 /// `pg_constraint`.
 const PG_CONSTRAINT: u32 = 2606;
+/// `pg_event_trigger`.
+const PG_EVENT_TRIGGER: u32 = 3466;
 
 /// One entry of the archive's own table of contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,15 +73,45 @@ impl Listing {
         tables.into_iter().map(of_table).collect()
     }
 
+    /// The numbers of all entries.
+    pub fn ids(&self) -> HashSet<u32> {
+        self.0.iter().map(|entry| entry.id).collect()
+    }
+
+    /// Those of its entries that can be restored only after the rows: the `post_data` ones, and what needs any of them, directly
+    /// or by way of others, though pg_dump thinks otherwise: a function over a materialized view that needs a primary key.
+    pub fn after_rows(&self, post_data: &HashSet<u32>) -> Listing {
+        let mut late = post_data.clone();
+        loop {
+            let before = late.len();
+            late.extend(
+                self.0
+                    .iter()
+                    .filter(|entry| entry.needs.iter().any(|need| late.contains(need)))
+                    .map(|entry| entry.id)
+                    .collect::<Vec<_>>(),
+            );
+            if late.len() == before {
+                return Listing(self.0.iter().filter(|entry| late.contains(&entry.id)).cloned().collect());
+            }
+        }
+    }
+
     /// Whether one of the entries makes a schema of that name.
     pub fn has_schema(&self, name: &str) -> bool {
         let beginning = format!("SCHEMA - {name} ");
         self.0.iter().any(|entry| entry.object.0 == PG_NAMESPACE && entry.what.starts_with(&beginning))
     }
 
-    /// All entries but `done`, in order.
-    pub fn rest(&self, done: &HashSet<u32>) -> Vec<u32> {
-        self.0.iter().map(|entry| entry.id).filter(|id| !done.contains(id)).collect()
+    /// All entries but `done`, in order: first what makes no event trigger and needs none, then event triggers with their
+    /// comments. pg_restore alone would refresh materialized views while they watch, and some forbid that or keep a log.
+    pub fn rest(&self, done: &HashSet<u32>) -> [Vec<u32>; 2] {
+        let watches = |entry: &&Entry| entry.object.0 == PG_EVENT_TRIGGER;
+        let triggers: HashSet<u32> = self.0.iter().filter(watches).map(|entry| entry.id).collect();
+        let is_last = |entry: &&Entry| watches(entry) || entry.needs.iter().any(|need| triggers.contains(need));
+        let left = self.0.iter().filter(|entry| !done.contains(&entry.id));
+        let (last, first): (Vec<&Entry>, Vec<&Entry>) = left.partition(is_last);
+        [first, last].map(|entries| entries.iter().map(|entry| entry.id).collect())
     }
 }
 
@@ -113,18 +145,31 @@ mod tests {
     use super::*;
 
     const LIST: &str = ";\n; Archive created at 2026-11-20 23:11:35 UTC\n;\n; Selected TOC Entries:\n;\n\
+        215; 1259 16390 TABLE public guests postgres\n\
         3450; 2606 16402 CONSTRAINT public guests guests_pkey postgres\n;\tdepends on: 215\n\
         3460; 1259 16500 FUNCTION public late() postgres\n;\tdepends on: 3450\n\
         3451; 1259 16403 INDEX public by name postgres\n;\tdepends on: 215\n\
         3452; 1259 16404 INDEX public by_function postgres\n;\tdepends on: 215 3460\n\
-        3470; 3466 16410 EVENT TRIGGER - watch postgres\n";
+        3470; 3466 16410 EVENT TRIGGER - watch postgres\n\
+        3475; 0 0 COMMENT - EVENT TRIGGER watch postgres\n;\tdepends on: 3470\n\
+        3480; 0 16411 MATERIALIZED VIEW DATA public seen postgres\n;\tdepends on: 220\n";
+
+    /// The function is among the definitions before the rows for pg_dump, but needs the primary key.
+    fn after_rows() -> Listing {
+        Listing::parse(LIST).unwrap().after_rows(&HashSet::from([3450, 3451, 3452, 3470, 3475, 3480]))
+    }
+
+    #[test]
+    fn what_needs_something_that_comes_after_the_rows_comes_after_them_too() {
+        assert_eq!(after_rows().rest(&HashSet::new()), [vec![3450, 3460, 3451, 3452, 3480], vec![3470, 3475]]);
+    }
 
     #[test]
     fn early_entries_need_nothing_that_comes_later() {
-        let listing = Listing::parse(LIST).unwrap();
+        let listing = after_rows();
         let early = listing.early([(&[16403, 16404][..], &[16402][..]), (&[], &[])]);
         assert_eq!(early, [vec![3450, 3451], vec![]]);
-        assert_eq!(listing.rest(&early[0].iter().copied().collect()), [3460, 3452, 3470]);
+        assert_eq!(listing.rest(&early[0].iter().copied().collect()), [vec![3460, 3452, 3480], vec![3470, 3475]]);
         assert_eq!(use_list(&early[0]), "3450;\n3451;\n");
     }
 

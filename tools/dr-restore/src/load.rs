@@ -16,8 +16,9 @@ use crate::backlog::{Backlog, Ready};
 use crate::copy::{Copier, ascii};
 use crate::plan::{Plan, Run, copy_statement};
 use crate::schema::Definitions;
+use crate::server::settled;
 use crate::target::HalfMade;
-use crate::{NAMES_AS_UTF8, TOOL, extensions, large_objects};
+use crate::{TOOL, extensions, large_objects};
 
 /// Below this, new storage for a table costs more than what FREEZE saves.
 const FREEZE_BYTES: u64 = 1 << 20;
@@ -214,8 +215,7 @@ impl Table {
 /// # Errors
 /// As the server says.
 pub fn foreign_tables(conn: &ConnInfo) -> Result<HashSet<(String, String)>, Failure> {
-    let mut session = Session::connect(conn, TOOL)?;
-    session.execute(NAMES_AS_UTF8)?;
+    let mut session = settled(conn)?;
     let rows = session.query(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'f'",
     )?;

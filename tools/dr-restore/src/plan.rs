@@ -70,7 +70,7 @@ impl<'a> Plan<'a> {
             let table = tables.get(dir).ok_or_else(|| malformed(&member.path, "belongs to no table of about.json"))?;
             let rows = member.rows.ok_or_else(|| malformed(&member.path, "has no count of rows"))?;
             plan.bytes += member.bytes;
-            plan.rows += rows;
+            plan.rows = plan.rows.checked_add(rows).ok_or_else(|| malformed(&member.path, "has too many rows"))?;
             by_table.entry(*table).or_default().push(member);
         }
         let mut tables: Vec<_> = by_table.into_iter().collect();

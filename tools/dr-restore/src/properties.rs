@@ -1,9 +1,35 @@
 //! The database itself: how it is created, and what it is given at the end: owner, settings, rights, comment.
 
+use dr_pipe::{Exit, Failure};
 use dr_postgres::about::{DatabaseProperties, DatabaseSetting, Grant};
 use dr_postgres::quote::{self, identifier, literal};
 
 use crate::preflight::LeftOut;
+
+/// Refuses what would go into a statement as it is, and is not what it must be.
+///
+/// # Errors
+/// 65 with what it is.
+pub fn check(properties: &DatabaseProperties) -> Result<(), Failure> {
+    let wrong = |what: String| {
+        let message = format!("about.json: {what}");
+        Err(Failure::new(Exit::Damaged, message, "do not trust whoever made this archive; nothing was restored"))
+    };
+    if !["libc", "icu", "builtin"].contains(&&*properties.provider) {
+        return wrong(format!("there is no locale provider {:?}", properties.provider));
+    }
+    let mut privileges = properties.grants.iter().flatten().map(|grant| &*grant.privilege);
+    if let Some(privilege) = privileges.find(|privilege| !["CREATE", "CONNECT", "TEMPORARY"].contains(privilege)) {
+        return wrong(format!("a database has no right {privilege:?}"));
+    }
+    let mut statements = settings("", properties, LeftOut::default());
+    statements.extend(endowment("", properties, LeftOut::default()));
+    statements.push(creation("", properties, 0, LeftOut::default()));
+    if statements.iter().any(|statement| statement.contains('\0')) {
+        return wrong("a zero byte among the database's properties".to_owned());
+    }
+    Ok(())
+}
 
 /// `CREATE DATABASE` for a database that holds what `properties` held, on a server of version `server_version`.
 pub fn creation(name: &str, properties: &DatabaseProperties, server_version: u32, left_out: LeftOut) -> String {
@@ -26,11 +52,17 @@ pub fn creation(name: &str, properties: &DatabaseProperties, server_version: u32
     sql
 }
 
-/// The statements that give the database `name` what it had, in order.
-pub fn endowment(name: &str, properties: &DatabaseProperties, left_out: LeftOut) -> Vec<String> {
+/// The statements that give the database `name` the settings it had.
+pub fn settings(name: &str, properties: &DatabaseProperties, left_out: LeftOut) -> Vec<String> {
     let database = identifier(name);
     let settings = properties.settings.iter().filter(|setting| setting.role.is_none() || !left_out.privileges);
-    let mut all: Vec<String> = settings.map(|setting| set(&database, setting)).collect();
+    settings.map(|setting| set(&database, setting)).collect()
+}
+
+/// The statements that give the database `name` what else it had, in order.
+pub fn endowment(name: &str, properties: &DatabaseProperties, left_out: LeftOut) -> Vec<String> {
+    let database = identifier(name);
+    let mut all = Vec::new();
     if let Some(comment) = &properties.comment {
         all.push(format!("COMMENT ON DATABASE {database} IS {}", literal(comment)));
     }
@@ -110,11 +142,26 @@ mod tests {
     }
 
     #[test]
+    fn properties_that_would_change_a_statement_are_refused() {
+        assert_eq!(check(&properties()), Ok(()));
+        let right =
+            Grant { grantee: None, privilege: "CONNECT ON DATABASE a TO b; DROP DATABASE c; GRANT".into(), grantable: false };
+        for wrong in [
+            DatabaseProperties { provider: "libc IS_TEMPLATE true".into(), ..properties() },
+            DatabaseProperties { grants: Some(vec![right]), ..properties() },
+            DatabaseProperties { owner: "a\0b".into(), ..properties() },
+            DatabaseProperties { comment: Some("\0".into()), ..properties() },
+        ] {
+            assert_eq!(check(&wrong).map_err(|failure| failure.exit), Err(Exit::Damaged), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn what_a_database_had_is_given_back() {
         assert_eq!(
-            endowment("x", &properties(), LeftOut::default()),
+            [settings("x", &properties(), LeftOut::default()), endowment("x", &properties(), LeftOut::default())].concat(),
             [
-                "ALTER DATABASE \"x\" SET \"search_path\" TO \"$user\", a, \"B, c\"",
+                "ALTER DATABASE \"x\" SET \"search_path\" TO '$user', 'a', 'B, c'",
                 "ALTER ROLE \"r\" IN DATABASE \"x\" SET \"my\".\"thing\" TO E'a\\\\b'",
                 "COMMENT ON DATABASE \"x\" IS 'it''s'",
                 "ALTER DATABASE \"x\" CONNECTION LIMIT 7",
@@ -125,6 +172,7 @@ mod tests {
                 "GRANT CREATE ON DATABASE \"x\" TO \"r\" WITH GRANT OPTION",
             ]
         );
-        assert_eq!(endowment("x", &properties(), LeftOut { owners: true, privileges: true, tablespaces: false }).len(), 3);
+        let left_out = LeftOut { owners: true, privileges: true, tablespaces: false };
+        assert_eq!((settings("x", &properties(), left_out).len(), endowment("x", &properties(), left_out).len()), (1, 2));
     }
 }

@@ -47,9 +47,9 @@ pub fn restore(args: &Args, now: impl Fn() -> DateTime<Utc>, random: [u8; 2]) ->
         replaces: args.replaces(),
     };
     let conn = args.connect.resolve(TOOL, Some(&args.maintenance_db))?;
-    let source = request.open()?;
+    let mut source = request.open()?;
     let mut run = Restore { args, started_at, random, server: Server::connect(&conn)? };
-    let restored = match &source {
+    let restored = match &mut source {
         Source::Archive(archive) => run.archive(archive)?,
         Source::Foreign(foreign) => run.foreign(foreign)?,
     };
@@ -104,7 +104,7 @@ impl Restore<'_> {
     }
 
     /// Restores a dump of pg_dump; none where only the preflight was asked for.
-    fn foreign(&mut self, foreign: &Foreign) -> Result<Option<Restored>, Failure> {
+    fn foreign(&mut self, foreign: &mut Foreign) -> Result<Option<Restored>, Failure> {
         let args = self.args;
         let Some(name) = args.into.clone() else {
             let message = format!("{} does not say which database it is to become", foreign.name);
@@ -133,7 +133,7 @@ impl Restore<'_> {
         let progress = Progress::new(TOOL, None);
         let made = HalfMade::create(&mut self.server, working, args.on_failure(), &creation)?;
         let (whole, ()) = made.complete(|database| {
-            foreign.restore(&client.path, &database.conn, args.jobs.workers(), args.left_out(), &progress)?;
+            foreign.restore(&client, &database.conn, args.jobs.workers(), args.left_out(), &progress)?;
             if args.no_analyze { Ok(()) } else { analyze::analyze(&database.conn, args.jobs.workers()) }
         })?;
         progress.finish();
@@ -219,6 +219,15 @@ impl Restore<'_> {
         if self.proves(archive) {
             let expected = archive.fingerprints().map_err(kept)?;
             prove(&whole.conn, &archive.about, &expected, self.args.jobs.workers(), progress).map_err(kept)?;
+        }
+        for statement in properties::settings(&whole.name, &archive.about.properties, self.args.left_out()) {
+            match self.server.session.execute(&statement) {
+                // Major versions drop parameters, which must not keep a database from getting its name.
+                Err(Error::Server(error)) if error.code == UNKNOWN_PARAMETER => {
+                    warn(TOOL, format!("left out, as this server does not know it: {statement}: {}", error.message));
+                }
+                done => drop(done.map_err(Failure::from).map_err(kept)?),
+            }
         }
         for statement in properties::endowment(&whole.name, &archive.about.properties, self.args.left_out()) {
             self.server.session.execute(&statement).map_err(Failure::from).map_err(kept)?;

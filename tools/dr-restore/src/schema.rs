@@ -30,8 +30,12 @@ pub struct Definitions<'a> {
     left_out: LeftOut,
     /// What they need of the server.
     pub needs: Needs,
+    /// What comes before the rows.
+    pre_data: Vec<u32>,
     /// What comes after the rows.
     pub post_data: Listing,
+    /// Whether some of that pg_dump has put before the rows, so that pg_restore keeps its order only without `--jobs`.
+    misplaced: bool,
 }
 
 impl<'a> Definitions<'a> {
@@ -43,9 +47,15 @@ impl<'a> Definitions<'a> {
         let scratch = Scratch::new()?;
         let dump = scratch.path().join("schema.dump");
         archive.extract("schema.dump", &dump)?;
-        let post_data = list(program, &dump, "post-data")?;
+        // What an entry needs is told with --verbose only, which tells of the entries of all sections.
+        let all = list(program, &["--verbose"], &dump)?;
+        let later = list(program, &["--section=post-data"], &dump)?.ids();
+        let post_data = all.after_rows(&later);
+        let late = post_data.ids();
+        let pre_data = list(program, &["--section=pre-data"], &dump)?.rest(&late).concat();
+        let misplaced = late.len() > later.len();
         let needs = survey(program, &[], &dump, left_out).map_err(|failure| failure.within("schema.dump"))?;
-        Ok(Definitions { program, scratch, dump, left_out, needs, post_data })
+        Ok(Definitions { program, scratch, dump, left_out, needs, pre_data, post_data, misplaced })
     }
 
     /// Creates the schemas of tables that the dump does not define: as with pg_dump, `--table` takes tables along without
@@ -54,7 +64,7 @@ impl<'a> Definitions<'a> {
     /// # Errors
     /// As the server says, or pg_restore where it does not read the dump.
     pub fn schemas(&self, session: &mut Session, about: &About) -> Result<(), Failure> {
-        let defined = list(self.program, &self.dump, "pre-data")?;
+        let defined = list(self.program, &[], &self.dump)?;
         let schemas: BTreeSet<_> = about.tables.iter().map(|table| &table.schema).collect();
         for schema in schemas.into_iter().filter(|schema| !defined.has_schema(schema)) {
             session.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", identifier(schema)))?;
@@ -67,9 +77,7 @@ impl<'a> Definitions<'a> {
     /// # Errors
     /// As [`run`].
     pub fn pre_data(&self, conn: &ConnInfo) -> Result<(), Failure> {
-        let mut command = self.command();
-        command.arg("--section=pre-data").arg(&self.dump);
-        run(command, conn, OPTIONS).map_err(|failure| failure.within("definitions before the rows"))
+        self.listed(conn, &self.pre_data, 1, 1).map_err(|failure| failure.within("definitions before the rows"))
     }
 
     /// Restores some entries, one after another; `parallel` is how many of its processes the server may use for each index.
@@ -80,13 +88,15 @@ impl<'a> Definitions<'a> {
         self.listed(conn, ids, 1, parallel).map_err(|failure| failure.within("indexes"))
     }
 
-    /// Restores what comes after the rows but for the entries in `done`, `jobs` at a time.
+    /// Restores what comes after the rows but for the entries in `done`, `jobs` at a time, event triggers last.
     ///
     /// # Errors
     /// As [`run`].
     pub fn rest(&self, conn: &ConnInfo, done: &HashSet<u32>, jobs: usize) -> Result<(), Failure> {
-        let rest = self.post_data.rest(done);
-        self.listed(conn, &rest, jobs, jobs).map_err(|failure| failure.within("definitions after the rows"))
+        let [rest, last] = self.post_data.rest(done);
+        let jobs = if self.misplaced { 1 } else { jobs };
+        let restored = self.listed(conn, &rest, jobs, jobs).and_then(|()| self.listed(conn, &last, 1, 1));
+        restored.map_err(|failure| failure.within("definitions after the rows"))
     }
 
     fn listed(&self, conn: &ConnInfo, ids: &[u32], jobs: usize, parallel: usize) -> Result<(), Failure> {
@@ -97,7 +107,7 @@ impl<'a> Definitions<'a> {
         let list = self.scratch.path().join(format!("{}.list", ids[0]));
         std::fs::write(&list, use_list(ids)).map_err(|error| Failure::io(list.display(), &error))?;
         let mut command = self.command();
-        command.arg("--section=post-data").arg("--use-list").arg(&list);
+        command.arg("--use-list").arg(&list);
         if jobs > 1 {
             command.arg(format!("--jobs={jobs}"));
         }
@@ -113,10 +123,10 @@ impl<'a> Definitions<'a> {
     }
 }
 
-/// What a section has.
-fn list(program: &Path, dump: &Path, section: &str) -> Result<Listing, Failure> {
+/// What is in the dump, or in the part of it that the flags name.
+fn list(program: &Path, flags: &[&str], dump: &Path) -> Result<Listing, Failure> {
     let mut command = Command::new(program);
-    command.args(["--list", "--verbose"]).arg(format!("--section={section}")).arg(dump).stdin(Stdio::null());
+    command.arg("--list").args(flags).arg(dump).stdin(Stdio::null());
     let output = child::output(&mut command).map_err(|error| Failure::io(program.display(), &error))?;
     if !output.status.success() {
         let said = first_error(&String::from_utf8_lossy(&output.stderr));
@@ -183,8 +193,14 @@ pub fn connect(command: &mut Command, conn: &ConnInfo, options: &str) -> Result<
     let mut envs = command.get_envs();
     let known = envs.find_map(|(name, value)| (name == "PGOPTIONS").then(|| value.map(|text| text.to_string_lossy().into_owned())));
     let options = known.flatten().map_or_else(|| options.to_owned(), |known| format!("{known} {options}"));
-    command.arg("--dbname").arg(conn.database()).env("PGOPTIONS", options).env("LC_ALL", "C.UTF-8");
+    command.arg("--dbname").arg(connection_string(conn.database())).env("PGOPTIONS", options).env("LC_ALL", "C.UTF-8");
     Ok(guard)
+}
+
+/// A database as a connection string: a bare name with `=` in it, or the beginning of a URI, would be read as one, and could
+/// lead to another server.
+fn connection_string(database: &str) -> String {
+    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// A failure that quotes the first error among what a program said, as `status` tells how it ended.
@@ -221,6 +237,11 @@ fn first_error(said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_of_a_database_leads_elsewhere() {
+        assert_eq!(connection_string("host=x dbname=it's\\"), "dbname='host=x dbname=it\\'s\\\\'");
+    }
 
     #[test]
     fn the_first_error_is_quoted_with_its_detail() {

@@ -2,7 +2,9 @@
 //!
 //! psql runs programs and switches databases when a script tells it to, and names that hold line breaks have been used to
 //! smuggle such commands into dumps (CVE-2025-8714, CVE-2025-8715). So a script is read whole first, as psql would read it,
-//! and refused if it holds any command of psql but the ones that newer dumps use to forbid them.
+//! and refused if it holds any command of psql but the ones that newer dumps use to forbid them. That tells what is wrong
+//! before anything is written, but proves nothing: where a string ends depends on settings that the script can change as it
+//! goes. So psql is told, with a key that only we know, to take no command from the script.
 
 use std::io::{self, BufRead};
 
@@ -11,11 +13,16 @@ use dr_pipe::{Exit, Failure};
 use crate::preflight::Needs;
 use crate::statements::{Part, scan, words};
 
+/// Dumps have two of these lines each; several dumps may follow each other in one script.
+const MAX_RESTRICTIONS: usize = 10_000;
+
 /// What was seen of a script.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// What the server must have.
     pub needs: Needs,
+    /// The lines that hold `\restrict` and `\unrestrict`.
+    pub restrictions: Vec<u64>,
     begun: bool,
     ended: bool,
 }
@@ -53,10 +60,11 @@ impl Survey {
         let scanned = scan(script, |line, part| {
             match part {
                 Part::Comment(comment) => self.comment(&comment),
-                Part::Meta(meta) if for_psql && !is_harmless(&meta) => {
+                Part::Meta(meta) if for_psql && !(is_harmless(&meta) && self.restrictions.len() < MAX_RESTRICTIONS) => {
                     refusal = Some((line, meta));
                     return Err(io::ErrorKind::Other.into());
                 }
+                Part::Meta(_) if for_psql => self.restrictions.push(line),
                 Part::Meta(_) => {}
                 Part::Statement(statement) => {
                     if let Some(forbidden) = self.statement(&statement).filter(|_| for_psql) {

@@ -1,6 +1,7 @@
 //! The server that is restored into: a session with its maintenance database, and what it has to offer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use dr_pipe::Failure;
 use dr_postgres::about::DatabaseProperties;
@@ -10,6 +11,10 @@ use dr_postgres::{ConnInfo, Error, Session, settings};
 
 use crate::TOOL;
 use crate::preflight::Cause;
+
+/// How long a session that was told to end is given, and how often it is looked for.
+const ENDING_LOOKS: u32 = 100;
+const ENDING_PAUSE: Duration = Duration::from_millis(20);
 
 /// A server, and a session with a database of it that is neither restored nor replaced.
 pub struct Server {
@@ -57,8 +62,7 @@ impl Server {
     /// # Errors
     /// 69 where there is no server, 77 where it lets us not in.
     pub fn connect(conn: &ConnInfo) -> Result<Server, Failure> {
-        let mut session = Session::connect(conn, TOOL)?;
-        settle(&mut session)?;
+        let mut session = settled(conn)?;
         let facts = facts(&mut session)?;
         Ok(Server { session, facts })
     }
@@ -78,6 +82,16 @@ impl Server {
     pub fn look_again(&mut self) -> Result<(), Failure> {
         self.facts = facts(&mut self.session)?;
         Ok(())
+    }
+
+    /// Whether databases are made from this one; none where it is not there.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub fn is_template(&mut self, name: &str) -> Result<Option<bool>, Failure> {
+        let sql = format!("SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = {}", literal(name));
+        let rows = self.session.query(&sql)?;
+        Ok(rows.iter().next().map(|row| row.flag(0)).transpose()?)
     }
 
     /// The names of all databases.
@@ -138,6 +152,23 @@ impl Server {
         }
     }
 
+    /// Ends the session `pid`, and waits until it has gone: what it was doing is done then, or has been taken back.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub fn end_session(session: &mut Session, pid: i32) -> Result<(), Failure> {
+        let ended = format!(
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = {pid} AND datname = pg_catalog.current_database()"
+        );
+        for _ in 0..ENDING_LOOKS {
+            if session.query(&ended)?.is_empty() {
+                break;
+            }
+            std::thread::sleep(ENDING_PAUSE);
+        }
+        Ok(())
+    }
+
     /// Drops a database, with whoever is connected to it. Its subscriptions, of which no server can get rid otherwise, have
     /// never connected to anybody, and leave nothing behind there.
     ///
@@ -149,8 +180,7 @@ impl Server {
             literal(name)
         ))?;
         if !subscriptions.is_empty() {
-            let mut inside = Session::connect(&session.conninfo().with_database(name)?, TOOL)?;
-            inside.execute("SET client_encoding = 'UTF8'")?;
+            let mut inside = settled(&session.conninfo().with_database(name)?)?;
             for subscription in subscriptions.iter().filter_map(|row| row.get(0)).map(identifier) {
                 let statements =
                     ["DISABLE", "SET (slot_name = NONE)"].map(|what| format!("ALTER SUBSCRIPTION {subscription} {what}"));
@@ -164,11 +194,16 @@ impl Server {
     }
 }
 
-fn settle(session: &mut Session) -> Result<(), Failure> {
-    settings::for_restoring(session)?;
+/// A session in which no setting of the role or the database keeps us from making, renaming and dropping databases.
+///
+/// # Errors
+/// 69 where there is no server, 77 where it lets us not in.
+pub fn settled(conn: &ConnInfo) -> Result<Session, Failure> {
+    let mut session = Session::connect(conn, TOOL)?;
+    settings::for_restoring(&mut session)?;
     // Names are read and written as UTF-8, and what is done here is durable when it is done.
     session.execute("SET client_encoding = 'UTF8'; SET synchronous_commit = on")?;
-    Ok(())
+    Ok(session)
 }
 
 fn facts(session: &mut Session) -> Result<Facts, Failure> {

@@ -9,7 +9,7 @@ use dr_postgres::quote::{identifier, literal};
 use dr_postgres::{ConnInfo, Error, Session};
 
 use crate::TOOL;
-use crate::server::Server;
+use crate::server::{Server, settled};
 
 /// PostgreSQL's limit for a name, in bytes.
 const MAX_NAME_BYTES: usize = 63;
@@ -58,7 +58,7 @@ fn suffixed(name: &str, suffix: &str) -> String {
 /// Refuses a name that is taken, and tells of what earlier restores left behind.
 ///
 /// # Errors
-/// 64 for a name that cannot be one, 73 where it is taken and not to be swapped.
+/// 64 for a name that cannot be one, 73 where it is taken and not to be swapped, 80 where it is a template.
 pub fn is_free(server: &mut Server, name: &str, existing: Existing) -> Result<(), Failure> {
     if name.is_empty() || name.len() > MAX_NAME_BYTES {
         let message = format!("a database name has 1 to {MAX_NAME_BYTES} bytes, {name:?} has {}", name.len());
@@ -78,6 +78,20 @@ pub fn is_free(server: &mut Server, name: &str, existing: Existing) -> Result<()
     }
     if existing == Existing::Refuse {
         return Err(taken(name));
+    }
+    if server.is_template(name)? == Some(true) {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("database {name} is a template: the server makes new databases from it"),
+            "choose another name with --into; or ALTER DATABASE ... IS_TEMPLATE false, where it is your own; it was left as it is",
+        ));
+    }
+    if server.session.conninfo().database() == name {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("we are connected to database {name} ourselves, so that it cannot be swapped"),
+            "name another database with --maintenance-db; it was left as it is",
+        ));
     }
     let sessions = connected(&mut server.session, name)?;
     if existing == Existing::Swap && sessions > 0 {
@@ -134,12 +148,15 @@ impl HalfMade {
     pub fn create(server: &mut Server, name: String, on_failure: OnFailure, creation: &str) -> Result<Self, Failure> {
         let conn = server.database(&name)?;
         let maintenance = server.session.conninfo().clone();
+        let creator = server.session.backend_pid();
         let _on_stop = (on_failure == OnFailure::Drop).then(|| {
             let (name, maintenance) = (name.clone(), maintenance.clone());
             on_stop(move || {
-                let dropped = Session::connect(&maintenance, TOOL)
-                    .map_err(Failure::from)
-                    .and_then(|mut session| Server::drop_database(&mut session, &name));
+                let dropped = settled(&maintenance).and_then(|mut session| {
+                    // The server may still be creating it, and would go on with that after we have gone.
+                    Server::end_session(&mut session, creator)?;
+                    Server::drop_database(&mut session, &name)
+                });
                 if let Err(failure) = dropped {
                     warn(TOOL, format!("the half-made database {name} could not be dropped: {}", failure.message));
                 }
@@ -168,7 +185,7 @@ impl HalfMade {
     /// # Errors
     /// As the server says.
     pub fn disconnect_all(&self) -> Result<(), Failure> {
-        Ok(disconnect(&mut Session::connect(&self.maintenance, TOOL)?, &self.name)?)
+        Ok(disconnect(&mut settled(&self.maintenance)?, &self.name)?)
     }
 
     fn abandon(self, failure: Failure) -> Failure {
@@ -176,9 +193,7 @@ impl HalfMade {
         if self.on_failure == OnFailure::Keep {
             return failure.leaving(format!("the half-made database {name} was kept"));
         }
-        let dropped = Session::connect(&self.maintenance, TOOL)
-            .map_err(Failure::from)
-            .and_then(|mut session| Server::drop_database(&mut session, name));
+        let dropped = settled(&self.maintenance).and_then(|mut session| Server::drop_database(&mut session, name));
         match dropped {
             Ok(()) => failure.leaving("the half-made database was dropped"),
             Err(why) => failure.leaving(format!("the half-made database {name} may be left ({})", why.message)),
@@ -228,7 +243,7 @@ fn swap(server: &mut Server, working: &str, name: &str, existing: Existing, kept
         done
     };
     let done = if existing == Existing::SwapAndDisconnect {
-        let mut executioner = Session::connect(server.session.conninfo(), TOOL)?;
+        let mut executioner = settled(server.session.conninfo())?;
         while_disconnecting(&mut executioner, name, || renames(&mut server.session))
     } else {
         renames(&mut server.session)

@@ -133,6 +133,37 @@ fn bad_dumps_are_refused_before_anything_is_written() {
 }
 
 #[test]
+fn f77_psql_takes_no_command_from_a_script_however_it_is_hidden() {
+    let place = Place::new(15);
+    let owned = place.path("owned");
+    let run_it = format!("\\! touch {}", owned.display());
+    let sjis: &[u8] = b"SET client_encoding = 'SJIS';\nSELECT '\x83' , '\n";
+    let scripts: [(&str, Vec<u8>); 5] = [
+        (
+            "a setting ends strings elsewhere",
+            format!("SET standard_conforming_strings = off;\nSELECT 'a\\', '\n{run_it}\n;--'\n;\n").into(),
+        ),
+        ("parentheses", format!("SELECT (1;copy t from stdin;\n{run_it}\n\\.\n);\n").into()),
+        (
+            "a body",
+            format!("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC; SELECT 1; copy t from stdin;\n{run_it}\n\\.\nEND;\n").into(),
+        ),
+        ("an encoding", [sjis, run_it.as_bytes(), b"\n;--'\n;\n"].concat()),
+        (
+            "its own key",
+            format!("\\restrict a\n\\unrestrict a\nSET standard_conforming_strings = off;\nSELECT 'a\\', '\n{run_it}\n;--'\n;\n")
+                .into(),
+        ),
+    ];
+    for (what, script) in scripts {
+        let ran = run(&mut place.restore(&["--into", "new"]), &script);
+        assert!(ran.ends(80).contains("backslash commands are restricted"), "{what}: {}", ran.stderr);
+        assert!(!owned.exists(), "{what}");
+        assert_eq!(place.databases("new%"), "", "{what}");
+    }
+}
+
+#[test]
 fn a_dump_that_fails_midway_leaves_nothing_unless_it_is_to_be_kept() {
     for major in MAJORS {
         let place = Place::new(major);

@@ -65,3 +65,31 @@ fn a_database_in_use_is_swapped_only_when_its_sessions_may_be_cut_off() {
         assert_eq!(place.databases("shop_restoring%"), "");
     }
 }
+
+#[test]
+fn a_name_that_reads_like_a_connection_string_is_a_name() {
+    for major in MAJORS {
+        let place = Place::new(major);
+        let (script, _) = scripts(&place);
+        run(&mut place.restore(&[&script, "--into", "one"]), b"").record();
+        let custom = place.file("one.dump", place.pg_dump(&["-Fc", "one"]));
+        let archive = place.file("one.tar.zst", place.dr_dump(&["one"]));
+        for name in ["host=nowhere.invalid dbname=x", "postgresql://nowhere.invalid/x", "it's a=b \\"] {
+            for file in [&script, &custom, &archive] {
+                run(&mut place.restore(&[file, "--into", name, "-j2"]), b"").record();
+                place.server.psql("postgres", &format!("DROP DATABASE \"{name}\""));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_new_databases_are_made_from_and_where_we_are_ourselves_is_not_swapped() {
+    let place = Place::new(15);
+    let (script, _) = scripts(&place);
+    for (name, code) in [("template0", 80), ("template1", 80), ("postgres", 64)] {
+        let ran = run(&mut place.restore(&[&script, "--into", name, "--swap"]), b"");
+        assert!(ran.ends(code).contains("it was left as it is"), "{}", ran.stderr);
+        assert_eq!(place.databases(&format!("{name}%")), name);
+    }
+}
