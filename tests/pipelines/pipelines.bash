@@ -11,6 +11,11 @@ setup() {
     dr-push --init
 }
 
+# What a test that failed half-way has mounted.
+teardown() {
+    ! mountpoint -q store || umount store
+}
+
 # The pipe as people write it: no pipefail, no set -e, nothing looked at.
 pipe() {
     echo 'dr-dump shop | dr-encrypt | dr-push; dr-seal < "$DR_RECEIPT"'

@@ -75,8 +75,10 @@ refused() {
 }
 
 @test "f22 a store that is not mounted is 78, and nothing is written in its place" {
-    mkdir -p store
+    rm -r store
+    mkdir store
     mount -t tmpfs -o size=64m,mode=700 none store || skip "this user may not mount a tmpfs"
+    dr-push --init --to store
     back_up
     umount store
     run -78 --separate-stderr bash -o pipefail -c 'dr-dump shop | dr-encrypt | dr-push'

@@ -8,7 +8,7 @@ use dr_pipe::record::{self, Record, Restored};
 use dr_pipe::{Exit, Failure, Outcome, warn};
 use dr_postgres::clients::Client;
 use dr_postgres::quote::{identifier, literal};
-use dr_postgres::{Session, settings};
+use dr_postgres::{Error, Session, settings};
 
 use crate::archive_source::Archive;
 use crate::args::Args;
@@ -22,6 +22,9 @@ use crate::server::Server;
 use crate::source::{Request, Source};
 use crate::target::{self, HalfMade, Whole};
 use crate::{NAMES_AS_UTF8, TOOL, analyze, globals, large_objects, properties};
+
+/// The SQLSTATE for a parameter that the server does not know.
+const UNKNOWN_PARAMETER: &str = "42704";
 
 /// What a restore needs beside its source.
 struct Restore<'a> {
@@ -226,7 +229,9 @@ impl Restore<'_> {
                 Err(Error::Server(error)) if error.code == UNKNOWN_PARAMETER => {
                     warn(TOOL, format!("left out, as this server does not know it: {statement}: {}", error.message));
                 }
-                done => drop(done.map_err(Failure::from).map_err(kept)?),
+                done => {
+                    done.map_err(Failure::from).map_err(kept)?;
+                }
             }
         }
         for statement in properties::endowment(&whole.name, &archive.about.properties, self.args.left_out()) {

@@ -1,7 +1,6 @@
 //! The server that is restored into: a session with its maintenance database, and what it has to offer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use dr_pipe::Failure;
 use dr_postgres::about::DatabaseProperties;
@@ -12,9 +11,8 @@ use dr_postgres::{ConnInfo, Error, Session, settings};
 use crate::TOOL;
 use crate::preflight::Cause;
 
-/// How long a session that was told to end is given, and how often it is looked for.
+/// How often a session that was told to end is looked for, 20 ms apart.
 const ENDING_LOOKS: u32 = 100;
-const ENDING_PAUSE: Duration = Duration::from_millis(20);
 
 /// A server, and a session with a database of it that is neither restored nor replaced.
 pub struct Server {
@@ -164,7 +162,7 @@ impl Server {
             if session.query(&ended)?.is_empty() {
                 break;
             }
-            std::thread::sleep(ENDING_PAUSE);
+            session.execute("SELECT pg_catalog.pg_sleep(0.02)")?;
         }
         Ok(())
     }

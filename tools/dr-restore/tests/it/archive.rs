@@ -268,9 +268,21 @@ fn f81_a_restore_that_is_killed_leaves_no_database_of_that_name_and_can_be_run_a
 }
 
 #[test]
+fn a_setting_that_a_newer_server_does_not_know_is_left_out_with_a_warning() {
+    let (old, new) = (Place::new(15), Place::new(18));
+    old.server.psql("postgres", "CREATE DATABASE mine TEMPLATE template0; ALTER DATABASE mine SET force_parallel_mode = off; ALTER DATABASE mine SET work_mem = '7MB'");
+    old.server.psql("mine", "CREATE TABLE t AS SELECT n FROM generate_series(1, 9) n");
+    let ran = run(&mut new.restore(&[]), &old.dr_dump(&["mine"]));
+    assert_eq!(ran.record()["proved"].as_bool(), Some(true));
+    assert!(ran.stderr.contains("warning: left out, as this server does not know it: ALTER DATABASE"), "{}", ran.stderr);
+    assert_eq!(new.server.psql("mine", "SHOW work_mem"), "7MB");
+}
+
+#[test]
 fn f81_a_database_that_the_server_is_still_creating_is_not_left_behind() {
     let place = Place::new(15);
     place.server.psql("postgres", "CREATE DATABASE mine TEMPLATE template0");
+    place.server.psql("mine", "CREATE TABLE t AS SELECT n FROM generate_series(1, 9) n");
     let archive = place.file("mine.tar.zst", place.dr_dump(&["mine"]));
     let creating = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'CREATE DATABASE \"new%'";
     for _ in 0..5 {
@@ -298,7 +310,9 @@ fn settings_of_a_role_keep_no_half_made_database_alive() {
         "CREATE ROLE timid SUPERUSER LOGIN; ALTER ROLE timid SET default_transaction_read_only = on; ALTER ROLE timid SET statement_timeout = 1;
          ALTER ROLE timid SET lock_timeout = 1",
     );
-    let good = place.file("good.sql", "CREATE TABLE t AS SELECT n FROM generate_series(1, 9) n;\n");
+    place.server.psql("postgres", "CREATE DATABASE mine TEMPLATE template0");
+    place.server.psql("mine", "CREATE TABLE t AS SELECT n FROM generate_series(1, 9) n");
+    let good = place.file("mine.tar.zst", place.dr_dump(&["mine"]));
     let bad = place.file("bad.sql", "SELECT 1 / 0;\n");
     run(place.restore(&[&good, "--into", "new"]).env("PGUSER", "timid"), b"").record();
     let ran = run(place.restore(&[&bad, "--into", "other"]).env("PGUSER", "timid"), b"");
