@@ -85,11 +85,13 @@ impl<'a> Ddl<'a> {
 
     /// Roles and tablespaces; without passwords where the role may not read them.
     fn globals(&self, scratch: &Scratch, file: &Path) -> Result<(), Failure> {
+        // Roles belong to the whole cluster: their file is UTF-8, whatever this database is in, where it can be converted.
+        let encoding = if self.encoding == "SQL_ASCII" { &self.encoding } else { "UTF8" };
         let command = |passwords: bool| {
             let mut command = Command::new(&self.clients.pg_dumpall.path);
             command.args(["--globals-only", "--no-password"]).arg("--file").arg(file).current_dir(scratch.path());
             command.arg(format!("--database={}", as_connection_string(self.conn.database())));
-            command.arg(format!("--encoding={}", self.encoding));
+            command.arg(format!("--encoding={encoding}"));
             if !passwords {
                 command.arg("--no-role-passwords");
             }

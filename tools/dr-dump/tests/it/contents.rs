@@ -93,3 +93,17 @@ fn the_receipt_is_the_last_word_and_says_what_was_written() {
     assert_eq!(lines[1]["out"]["sha256"], dr_pipe::Sha256::of(&archive).to_string());
     assert_eq!(lines[1]["produced"]["rows"], 10);
 }
+
+#[test]
+fn roles_are_named_in_utf8_whatever_the_encoding_of_the_database() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");
+    server.psql("latin", "SET client_encoding = 'UTF8'; CREATE ROLE \"Jörg\"; CREATE TABLE t AS SELECT 'ä'::text AS a");
+    let dump = Dump::make(&server, &["latin"]);
+    assert!(dump.read("globals.sql").contains("\"Jörg\""));
+    assert_eq!(
+        std::fs::read(dump.path("data/public.t/000001.copy")).unwrap(),
+        b"\xe4\n",
+        "rows are in the database's own encoding"
+    );
+}
