@@ -154,7 +154,7 @@ impl<'a> Ddl<'a> {
 
     /// Holds pg_dump's choice of tables against ours.
     fn same_tables(&self, schema: &Path) -> Result<(), Failure> {
-        let output = Command::new(&self.clients.pg_restore.path).arg("--list").arg(schema).output();
+        let output = child::output(Command::new(&self.clients.pg_restore.path).arg("--list").arg(schema));
         let output = output.map_err(|error| Failure::io("pg_restore", &error))?;
         let theirs: HashSet<u32> = String::from_utf8_lossy(&output.stdout).lines().filter_map(table_entry).collect();
         let ours: HashSet<u32> = self.relations.iter().map(|(oid, _)| *oid).collect();

@@ -1,7 +1,7 @@
 //! How many bytes went by, and what is their SHA-256?
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
@@ -73,32 +73,6 @@ impl Tally {
     /// Size and digest of all that went by.
     pub fn extent(&self) -> Extent {
         Extent { bytes: self.bytes, sha256: Sha256(self.hash.clone().finalize().into()) }
-    }
-}
-
-/// A reader that tallies what is read through it.
-pub struct TallyReader<R> {
-    inner: R,
-    tally: Tally,
-}
-
-impl<R: Read> TallyReader<R> {
-    /// Tallies from here on.
-    pub fn new(inner: R) -> Self {
-        TallyReader { inner, tally: Tally::default() }
-    }
-
-    /// What has been read so far.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
-    }
-}
-
-impl<R: Read> Read for TallyReader<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.tally.update(&buf[..n]);
-        Ok(n)
     }
 }
 

@@ -24,7 +24,7 @@ pub mod stream;
 
 pub use ahead::ReadAhead;
 pub use behind::WriteBehind;
-pub use digest::{Sha256, Tally, TallyReader, TallyWriter};
+pub use digest::{Sha256, Tally, TallyWriter};
 pub use exit::Exit;
 pub use failure::{Failure, Outcome, warn};
 pub use receipts::Receipts;

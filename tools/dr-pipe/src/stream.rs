@@ -1,6 +1,6 @@
 //! Standard input and output as byte streams: never on a terminal, always to the end.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 
 use crate::{Exit, Failure};
 
@@ -80,24 +80,4 @@ pub fn fill(input: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(n)
-}
-
-/// Copies `input` to `output` to the end; gives the number of bytes. `done` is told of each chunk.
-///
-/// # Errors
-/// 74 naming the side that failed.
-pub fn pump(input: &mut impl Read, output: &mut impl Write, mut done: impl FnMut(&[u8])) -> Result<u64, Failure> {
-    let mut buf = vec![0; CHUNK_BYTES];
-    let mut total = 0;
-    loop {
-        let n = match input.read(&mut buf) {
-            Ok(0) => return Ok(total),
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::io("reading standard input", &error)),
-        };
-        output.write_all(&buf[..n]).map_err(|error| Failure::io("writing standard output", &error))?;
-        done(&buf[..n]);
-        total += n as u64;
-    }
 }
