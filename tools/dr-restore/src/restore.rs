@@ -93,7 +93,8 @@ impl Restore<'_> {
         let (whole, ()) = made.complete(|database| fill(archive, &plan, &definitions, database, args, &progress))?;
         self.finish(archive, &whole, &progress)?;
         progress.finish();
-        let kept = whole.rename(&mut self.server, &name, args.existing(), &target::kept_name(&name, self.started_at))?;
+        let kept = target::kept_name(&name, self.started_at, &self.server.databases()?);
+        let kept = whole.rename(&mut self.server, &name, args.existing(), &kept)?;
         Ok(Some(Restored {
             source_database: Some(about.database.clone()),
             backup: archive.backup.clone(),
@@ -140,7 +141,8 @@ impl Restore<'_> {
             if args.no_analyze { Ok(()) } else { analyze::analyze(&database.conn, args.jobs.workers()) }
         })?;
         progress.finish();
-        let kept = whole.rename(&mut self.server, &name, args.existing(), &target::kept_name(&name, self.started_at))?;
+        let kept = target::kept_name(&name, self.started_at, &self.server.databases()?);
+        let kept = whole.rename(&mut self.server, &name, args.existing(), &kept)?;
         Ok(Some(Restored { kept, ..self.restored(name) }))
     }
 

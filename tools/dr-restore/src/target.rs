@@ -1,5 +1,6 @@
 //! The database that is restored into: made under a name of its own, and given the name that was asked for only at the end.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -42,9 +43,13 @@ pub fn working_name(name: &str, random: [u8; 2]) -> String {
     suffixed(name, &format!("_restoring_{}", hex::encode(random)))
 }
 
-/// The name under which an old database is kept: `NAME_before_20260125T020000Z`.
-pub fn kept_name(name: &str, now: DateTime<Utc>) -> String {
-    suffixed(name, &format!("_before_{}", now.format("%Y%m%dT%H%M%SZ")))
+/// The name under which an old database is kept: `NAME_before_20260125T020000Z`, and `…Z_2` where another restore of the same
+/// second has `taken` that.
+pub fn kept_name(name: &str, now: DateTime<Utc>, taken: &BTreeSet<String>) -> String {
+    let moment = format!("_before_{}", now.format("%Y%m%dT%H%M%SZ"));
+    let first = suffixed(name, &moment);
+    let later = || (2..).map(|number| suffixed(name, &format!("{moment}_{number}"))).find(|kept| !taken.contains(kept));
+    if taken.contains(&first) { later().unwrap_or(first) } else { first }
 }
 
 fn suffixed(name: &str, suffix: &str) -> String {
@@ -294,8 +299,12 @@ mod tests {
         let long = working_name(&"é".repeat(31), [0, 0]);
         assert_eq!(long, format!("{}_restoring_0000", "é".repeat(24)));
         let now = DateTime::from_timestamp(1_769_306_400, 0).unwrap_or_default();
-        assert_eq!(kept_name("shop", now), "shop_before_20260125T020000Z");
-        assert_eq!(kept_name(&"x".repeat(63), now).len(), 63);
+        let mut taken = BTreeSet::from(["shop".to_owned()]);
+        for kept in ["shop_before_20260125T020000Z", "shop_before_20260125T020000Z_2", "shop_before_20260125T020000Z_3"] {
+            assert_eq!(kept_name("shop", now, &taken), kept);
+            taken.insert(kept.to_owned());
+        }
+        assert_eq!(kept_name(&"x".repeat(63), now, &taken).len(), 63);
     }
 
     #[test]

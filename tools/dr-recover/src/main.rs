@@ -1,0 +1,3 @@
+//! Restores a whole cluster to any moment.
+
+fn main() {}

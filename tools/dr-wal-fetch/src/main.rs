@@ -1,0 +1,3 @@
+//! Brings archived WAL back: PostgreSQL's restore_command.
+
+fn main() {}

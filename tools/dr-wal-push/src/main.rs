@@ -1,0 +1,3 @@
+//! Archives WAL: PostgreSQL's archive_command.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Streams WAL from a server into stores.
+
+fn main() {}
