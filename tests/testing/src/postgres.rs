@@ -334,7 +334,19 @@ fn undertaker(directory: &Path) -> (Child, ChildStdin) {
     (child, stdin)
 }
 
-fn own(path: &Path) {
+/// Has a command run as the user that runs the servers: another one only where the tests run as root.
+pub fn as_server_user(command: &mut Command) -> &mut Command {
+    if let Some((uid, gid)) = owner() {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+/// Gives a file or directory to the user that runs the servers.
+///
+/// # Panics
+/// If it is not there.
+pub fn own(path: &Path) {
     if let Some((uid, gid)) = owner() {
         chown(path, Some(uid), Some(gid)).expect("root may chown");
     }

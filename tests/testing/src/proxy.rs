@@ -19,20 +19,27 @@ pub enum Fault {
     Body(&'static str),
     /// The server gets it with the first byte of its body changed.
     FlipByte,
+    /// The server gets it, and one byte in the middle of its reply is changed.
+    FlipReply,
+    /// The server does not get it; the connection stays open without a word until the client gives up.
+    Stall,
 }
 
+/// Which fault meets a request: its number, counted from 0, and its first line.
+type Choice = dyn Fn(usize, &str) -> Option<Fault> + Send + Sync;
+
 /// A proxy on a loopback port of its own, until it is dropped.
-#[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     plan: Arc<Plan>,
 }
 
-#[derive(Debug)]
 struct Plan {
     upstream: SocketAddr,
     /// Each with the words that the request's first line must hold; used up in order.
     faults: Mutex<Vec<(String, Fault)>>,
+    /// Asked about every request that none of `faults` met.
+    choice: Mutex<Option<Box<Choice>>>,
     /// The first lines of all requests.
     seen: Mutex<Vec<String>>,
     ended: AtomicBool,
@@ -45,10 +52,29 @@ impl Proxy {
     /// # Panics
     /// If no port can be had.
     pub fn start(upstream: SocketAddr, faults: &[(&str, Fault)]) -> Proxy {
+        Proxy::serve(upstream, faults, None)
+    }
+
+    /// Starts a proxy before `upstream` that asks `choice` which fault meets a request.
+    ///
+    /// # Panics
+    /// If no port can be had.
+    pub fn choosing(upstream: SocketAddr, choice: impl Fn(usize, &str) -> Option<Fault> + Send + Sync + 'static) -> Proxy {
+        Proxy::serve(upstream, &[], Some(Box::new(choice)))
+    }
+
+    /// From now on every request goes through unharmed.
+    pub fn heal(&self) {
+        *self.plan.choice.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.plan.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn serve(upstream: SocketAddr, faults: &[(&str, Fault)], choice: Option<Box<Choice>>) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("its address");
         let faults = faults.iter().map(|(text, fault)| ((*text).to_owned(), fault.clone())).collect();
-        let plan = Arc::new(Plan { upstream, faults: Mutex::new(faults), seen: Mutex::default(), ended: AtomicBool::new(false) });
+        let (faults, choice) = (Mutex::new(faults), Mutex::new(choice));
+        let plan = Arc::new(Plan { upstream, faults, choice, seen: Mutex::default(), ended: AtomicBool::new(false) });
         let accepting = Arc::clone(&plan);
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -79,6 +105,12 @@ impl Proxy {
     }
 }
 
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.plan.ended.store(true, Ordering::SeqCst);
@@ -93,8 +125,16 @@ impl Plan {
         client.set_read_timeout(Some(Duration::from_secs(60)))?;
         let (head, mut body) = read_request(client)?;
         let first = head.lines().next().unwrap_or_default().to_owned();
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(first.clone());
-        let fault = self.fault(&first);
+        let number = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(first.clone());
+            seen.len() - 1
+        };
+        let fault = self.fault(number, &first);
+        if fault == Some(Fault::Stall) {
+            // Ends with the client, or with the read timeout.
+            return client.read(&mut [0]).map(drop);
+        }
         if let Some(Fault::Answer(status, headers, body)) = fault {
             let length = body.len();
             return write!(client, "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
@@ -102,7 +142,11 @@ impl Plan {
         if fault == Some(Fault::FlipByte) && !body.is_empty() {
             body[0] ^= 1;
         }
-        let reply = self.forward(&head, &body)?;
+        let mut reply = self.forward(&head, &body)?;
+        if fault == Some(Fault::FlipReply) && !reply.is_empty() {
+            let middle = reply.len() / 2;
+            reply[middle] ^= 1;
+        }
         match fault {
             Some(Fault::LoseReply) => {}
             Some(Fault::CutReply(n)) => client.write_all(&reply[..n.min(reply.len())])?,
@@ -118,10 +162,13 @@ impl Plan {
         client.shutdown(Shutdown::Both)
     }
 
-    fn fault(&self, first: &str) -> Option<Fault> {
+    fn fault(&self, number: usize, first: &str) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = faults.iter().position(|(words, _)| words.split(' ').all(|word| first.contains(word)))?;
-        Some(faults.remove(place).1)
+        if let Some(place) = faults.iter().position(|(words, _)| words.split(' ').all(|word| first.contains(word))) {
+            return Some(faults.remove(place).1);
+        }
+        let choice = self.choice.lock().unwrap_or_else(PoisonError::into_inner);
+        choice.as_ref().and_then(|choice| choice(number, first))
     }
 
     fn forward(&self, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {

@@ -1,10 +1,11 @@
 //! The flags that say how stores are reached, for every tool that reaches one.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How S3 is reached. Credentials, region and the rest come as the AWS tools take them: environment, profiles, SSO,
 /// instance and pod roles.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct StoreArgs {
     /// Use the S3-compatible server at URL
     #[arg(long, value_name = "URL", env = "DR_ENDPOINT_URL")]
@@ -21,6 +22,23 @@ pub struct StoreArgs {
     /// Allow an endpoint without TLS that is not on this host
     #[arg(long, env = "DR_INSECURE_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
     pub insecure_http: bool,
+
+    /// Give up on a server that has answered nothing useful for SECONDS
+    #[arg(long, value_name = "SECONDS", env = "DR_PATIENCE", default_value = "180", value_parser = clap::value_parser!(u32).range(1..))]
+    pub patience: u32,
+}
+
+impl Default for StoreArgs {
+    fn default() -> Self {
+        StoreArgs { endpoint_url: None, path_style: PathStyle::Auto, ca_file: None, insecure_http: false, patience: 180 }
+    }
+}
+
+impl StoreArgs {
+    /// How long a server is given before it counts as unavailable.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience.into())
+    }
 }
 
 /// Where the bucket's name goes in a request.

@@ -21,9 +21,6 @@ const STEP: Duration = Duration::from_millis(250);
 const LONGEST_STEP: Duration = Duration::from_secs(20);
 /// The longest pause that a server's Retry-After is granted.
 const LONGEST_WISH: Duration = Duration::from_secs(60);
-/// No attempt is begun later than this after the first.
-const DEADLINE: Duration = Duration::from_secs(180);
-
 /// Time for a request that carries few bytes either way.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -60,13 +57,15 @@ impl Ended {
     }
 }
 
-/// Sends a request until it succeeds, cannot succeed, or has been tried enough.
+/// Sends a request until it succeeds, cannot succeed, or has been tried enough. One attempt may take `patience`; that part of it
+/// which is not for moving bytes is no longer than the whole request may take.
 pub(super) async fn send<T, E, F>(request: &Request, patience: Duration, mut attempt: impl FnMut() -> F) -> Result<T, Ended>
 where
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let begun = Instant::now();
+    let patience = patience.saturating_sub(PATIENCE) + PATIENCE.min(request.patience);
     for number in 1.. {
         let refusal = match tokio::time::timeout(patience, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
@@ -81,7 +80,7 @@ where
             Refusal::Again { last, after } => (last, after),
         };
         let pause = pause(number, after, random());
-        if number >= ATTEMPTS || begun.elapsed() + pause > DEADLINE {
+        if number >= ATTEMPTS || begun.elapsed() + pause > request.patience {
             return Err(Ended::Failed(last));
         }
         tokio::time::sleep(pause).await;

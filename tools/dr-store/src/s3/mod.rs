@@ -14,6 +14,7 @@ mod runtime;
 mod upload;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 
@@ -35,13 +36,15 @@ struct Bucket {
     name: String,
     /// Empty, or ending in a slash.
     prefix: String,
+    /// How long one request is tried.
+    patience: Duration,
 }
 
 impl S3 {
     pub(crate) fn open(location: &Location, bucket: &str, prefix: &str, args: &StoreArgs) -> Result<Self, Error> {
         let client = runtime::block_on(client::client(location, args))?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(S3(Arc::new(Bucket { client, location: location.clone(), name: bucket.into(), prefix })))
+        Ok(S3(Arc::new(Bucket { client, location: location.clone(), name: bucket.into(), prefix, patience: args.patience() })))
     }
 
     pub(crate) fn location(&self) -> &Location {
@@ -77,6 +80,7 @@ impl Bucket {
     }
 
     fn request(&self, key: &str, right: &'static str) -> Request {
-        Request { object: format!("s3://{}/{}", self.name, self.full(key)), bucket: self.name.clone(), right }
+        let object = format!("s3://{}/{}", self.name, self.full(key));
+        Request { object, bucket: self.name.clone(), right, patience: self.patience }
     }
 }

@@ -144,7 +144,7 @@ impl Source {
         }
         let mut left = end - from;
         loop {
-            match tokio::time::timeout(PATIENCE, answer.body.next()).await {
+            match tokio::time::timeout(PATIENCE.min(request.patience), answer.body.next()).await {
                 Ok(None) => return Ok(None),
                 Ok(Some(Ok(bytes))) => {
                     let longer = || Error::Protocol {
@@ -155,7 +155,7 @@ impl Source {
                     got.extend_from_slice(&bytes);
                 }
                 Ok(Some(Err(error))) => return Ok(Some(error.to_string())),
-                Err(_) => return Ok(Some(format!("nothing came for {} seconds", PATIENCE.as_secs()))),
+                Err(_) => return Ok(Some(format!("nothing came for {} seconds", PATIENCE.min(request.patience).as_secs()))),
             }
         }
     }

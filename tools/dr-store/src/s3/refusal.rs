@@ -17,6 +17,8 @@ pub(super) struct Request {
     pub(super) bucket: String,
     /// The right that is needed, such as `s3:PutObject`.
     pub(super) right: &'static str,
+    /// No attempt is begun later than this after the first.
+    pub(super) patience: Duration,
 }
 
 /// An attempt that did not succeed.

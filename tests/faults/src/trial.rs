@@ -1,0 +1,168 @@
+//! One recovery that meets a fault.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use dr_testing::postgres::{as_server_user, bin_dir, own};
+use dr_testing::proxy::{Fault, Proxy};
+use tempfile::TempDir;
+
+use crate::cluster::Cluster;
+
+/// What a store does to the requests that the fault meets.
+const FAULTS: [Fault; 11] = [
+    Fault::Answer("500 Internal Server Error", "", ""),
+    Fault::Answer("503 Slow Down", "", "<Error><Code>SlowDown</Code></Error>"),
+    Fault::Answer("403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>"),
+    Fault::Answer("404 Not Found", "", "<Error><Code>NoSuchKey</Code></Error>"),
+    Fault::Answer("404 Not Found", "", "<Error><Code>NoSuchBucket</Code></Error>"),
+    Fault::Answer("200 OK", "", ""),
+    // A listing without anything in it, by a server that has lost its index.
+    Fault::Body(
+        "<?xml version=\"1.0\"?><ListBucketResult><Name>dr-test</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>",
+    ),
+    Fault::LoseReply,
+    Fault::CutReply(700),
+    Fault::FlipReply,
+    Fault::Stall,
+];
+
+/// A fault, and when it comes.
+#[derive(Debug)]
+pub struct Trial {
+    fault: Fault,
+    /// The first request that it meets, and the first that it does not meet any more.
+    from: usize,
+    to: usize,
+}
+
+/// How a trial ended that is good.
+pub enum Outcome {
+    /// All rows came back at once.
+    Complete,
+    /// The recovery stopped, and went on once the store was well.
+    Stopped,
+}
+
+impl Trial {
+    /// The trial that a seed makes, where a recovery has so many requests.
+    pub fn of(seed: u64, requests: usize) -> Trial {
+        let mut random = Random(seed);
+        let fault = FAULTS[random.below(FAULTS.len())].clone();
+        let from = random.below(requests + 2);
+        let length = [1, 2, 5, usize::MAX / 2][random.below(4)];
+        Trial { fault, from, to: from + length }
+    }
+
+    /// Recovers; whatever comes of it, no server may be open with rows missing.
+    pub fn run(self, cluster: &Cluster) -> Result<Outcome, String> {
+        let (fault, from, to) = (self.fault.clone(), self.from, self.to);
+        let proxy = Proxy::choosing(cluster.s3.address(), move |number, _| (from <= number && number < to).then(|| fault.clone()));
+        let recovery = Recovery::begin(cluster, &proxy);
+        let ended = recovery.recover();
+        let rows = recovery.rows();
+        let wrong = |why: &str| Err(format!("{why}: {self:?}; {rows:?} rows, code {:?}: {}", ended.code, ended.said));
+        match (ended.code, rows) {
+            (Some(0), Some(rows)) if rows == cluster.rows => return Ok(Outcome::Complete),
+            (Some(0), _) => return wrong("a recovery succeeded with rows missing"),
+            (_, Some(rows)) if rows != cluster.rows => return wrong("a server was opened with rows missing"),
+            (None, _) => return wrong("it was killed"),
+            _ => {}
+        }
+        recovery.stop();
+        proxy.heal();
+        let again = Recovery::begin(cluster, &proxy);
+        let later = again.recover();
+        match (later.code, again.rows()) {
+            (Some(0), Some(rows)) if rows == cluster.rows => Ok(Outcome::Stopped),
+            (code, rows) => Err(format!("it does not recover later: {rows:?} rows, code {code:?}: {}", later.said)),
+        }
+    }
+}
+
+/// A directory to recover into, and the server that runs in it then. Both are gone when it is dropped.
+pub struct Recovery<'c> {
+    cluster: &'c Cluster,
+    work: TempDir,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// How dr-recover ended.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub said: String,
+}
+
+impl<'c> Recovery<'c> {
+    pub fn begin(cluster: &'c Cluster, proxy: &Proxy) -> Recovery<'c> {
+        let work = tempfile::Builder::new().prefix("drout").tempdir_in("/tmp").expect("a scratch directory");
+        fs::set_permissions(work.path(), fs::Permissions::from_mode(0o700)).expect("its mode");
+        own(work.path());
+        let mut environment = cluster.environment(&proxy.url(), &work.path().join("state"));
+        // A store that does not answer is given up after seconds, not minutes.
+        environment.push(("DR_PATIENCE", "2".into()));
+        environment.push(("DR_PG_BINDIRS", bin_dir(cluster.major).expect("installed").display().to_string()));
+        Recovery { cluster, work, environment }
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.work.path().join("data")
+    }
+
+    /// Recovers to the end of the WAL, and waits for it.
+    pub fn recover(&self) -> Ended {
+        let mut command = self.command("dr-recover");
+        command.args(["--start", "--wait", "--no-sync", "--into"]).arg(self.data_dir());
+        command.arg("--socket-dir").arg(self.work.path());
+        let output = command.stdin(Stdio::null()).output().expect("dr-recover");
+        Ended { code: output.status.code(), said: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+
+    /// The rows that a server shows which is open for writing; none if there is no such server.
+    pub fn rows(&self) -> Option<u64> {
+        let mut psql = self.command("psql");
+        psql.args(["-XAtq", "-U", "postgres", "-d", "postgres", "-h"]).arg(self.work.path());
+        psql.args(["-c", "SELECT pg_is_in_recovery(), (SELECT count(*) FROM t)"]);
+        let output = psql.output().expect("psql");
+        String::from_utf8_lossy(&output.stdout).trim().strip_prefix("f|")?.parse().ok()
+    }
+
+    /// Stops the server, if there is one.
+    pub fn stop(&self) {
+        let bin = bin_dir(self.cluster.major).expect("installed");
+        let mut command = Command::new(bin.join("pg_ctl"));
+        command.args(["-m", "immediate", "-s", "stop", "-D"]).arg(self.data_dir()).stderr(Stdio::null());
+        drop(as_server_user(&mut command).current_dir("/tmp").status());
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(match program {
+            "psql" => bin_dir(self.cluster.major).expect("installed").join(program),
+            ours => self.cluster.bin.path().join(ours),
+        });
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (*name, value))).current_dir(self.work.path());
+        as_server_user(&mut command);
+        command
+    }
+}
+
+impl Drop for Recovery<'_> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers from the same seed, everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
+}
