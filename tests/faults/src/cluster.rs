@@ -11,7 +11,7 @@ use dr_testing::proxy::Proxy;
 use dr_testing::s3::{self, BUCKET, S3sFs};
 use tempfile::TempDir;
 
-use crate::trial::Recovery;
+use crate::trial::{PATIENCE, Recovery};
 
 /// What is run.
 const TOOLS: [&str; 7] = ["dr-base", "dr-encrypt", "dr-push", "dr-seal", "dr-wal-push", "dr-wal-fetch", "dr-recover"];
@@ -116,7 +116,7 @@ impl Cluster {
     /// Recovers without a fault; gives the number of requests that took.
     fn recover_once(&self) -> usize {
         let proxy = Proxy::choosing(self.s3.address(), |_, _| None);
-        let recovery = Recovery::begin(self, &proxy);
+        let recovery = Recovery::begin(self, &proxy, PATIENCE);
         let ended = recovery.recover();
         assert_eq!(ended.code, Some(0), "a recovery without a fault: {}", ended.said);
         assert_eq!(recovery.rows(), Some(self.rows), "a recovery without a fault: {}", ended.said);

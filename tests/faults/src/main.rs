@@ -26,7 +26,7 @@ struct Args {
     #[arg(long, default_value_t = 15)]
     major: u32,
     /// Recoveries at a time
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 6)]
     jobs: u64,
 }
 

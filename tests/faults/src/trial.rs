@@ -29,6 +29,11 @@ const FAULTS: [Fault; 11] = [
     Fault::Stall,
 ];
 
+/// How long a store is given that a fault will meet, in seconds: it is given up soon.
+const FAULTY_PATIENCE: &str = "2";
+/// How long a store is given that is well, in seconds, on a machine that has much to do.
+pub const PATIENCE: &str = "120";
+
 /// A fault, and when it comes.
 #[derive(Debug)]
 pub struct Trial {
@@ -60,7 +65,7 @@ impl Trial {
     pub fn run(self, cluster: &Cluster) -> Result<Outcome, String> {
         let (fault, from, to) = (self.fault.clone(), self.from, self.to);
         let proxy = Proxy::choosing(cluster.s3.address(), move |number, _| (from <= number && number < to).then(|| fault.clone()));
-        let recovery = Recovery::begin(cluster, &proxy);
+        let recovery = Recovery::begin(cluster, &proxy, FAULTY_PATIENCE);
         let ended = recovery.recover();
         let rows = recovery.rows();
         let wrong = |why: &str| Err(format!("{why}: {self:?}; {rows:?} rows, code {:?}: {}", ended.code, ended.said));
@@ -73,7 +78,7 @@ impl Trial {
         }
         recovery.stop();
         proxy.heal();
-        let again = Recovery::begin(cluster, &proxy);
+        let again = Recovery::begin(cluster, &proxy, PATIENCE);
         let later = again.recover();
         match (later.code, again.rows()) {
             (Some(0), Some(rows)) if rows == cluster.rows => Ok(Outcome::Stopped),
@@ -96,13 +101,12 @@ pub struct Ended {
 }
 
 impl<'c> Recovery<'c> {
-    pub fn begin(cluster: &'c Cluster, proxy: &Proxy) -> Recovery<'c> {
+    pub fn begin(cluster: &'c Cluster, proxy: &Proxy, patience: &str) -> Recovery<'c> {
         let work = tempfile::Builder::new().prefix("drout").tempdir_in("/tmp").expect("a scratch directory");
         fs::set_permissions(work.path(), fs::Permissions::from_mode(0o700)).expect("its mode");
         own(work.path());
         let mut environment = cluster.environment(&proxy.url(), &work.path().join("state"));
-        // A store that does not answer is given up after seconds, not minutes.
-        environment.push(("DR_PATIENCE", "2".into()));
+        environment.push(("DR_PATIENCE", patience.into()));
         environment.push(("DR_PG_BINDIRS", bin_dir(cluster.major).expect("installed").display().to_string()));
         Recovery { cluster, work, environment }
     }

@@ -36,7 +36,7 @@ impl Contents {
     pub fn open(source: &mut (impl ReadAt + ?Sized), size: u64, root: Option<&ArchiveRoot>) -> Result<Contents, Error> {
         let end = end::open(source, size, root)?;
         let compressed = toc_reader::fetch(source, &end)?;
-        let mut table = Table::new(&end.record);
+        let mut table = Table::new(&end.record, end.own);
         let toc_frames = toc_reader::read(&compressed, &end, |line| table.take(line))?;
         table.complete().map_err(|why| Error::malformed(why, end.record.toc.offset))?;
         let all_frames = table.frames.len() as u64 + toc_frames.len() as u64 + 1;

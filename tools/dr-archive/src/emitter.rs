@@ -9,8 +9,8 @@ use crate::end::{self, End, FORMAT, TocExtent};
 use crate::frame::{Packed, Press};
 use crate::layout::Layout;
 use crate::seek_table::{self, Entry};
-use crate::toc::{self, Frame, Line, MAX_ENTRIES, Member, Spool};
-use crate::{Error, names, tar_header};
+use crate::toc::{self, Frame, Limits, Line, Member, Spool};
+use crate::{Error, Options, tar_header};
 
 /// What a finished archive holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,8 @@ impl<W: Write> Emitter<W> {
         let line = Frame { offset: self.offset, bytes: entry.bytes, raw_bytes: entry.raw_bytes, sha256: frame.sha256 };
         self.toc.push(&Line::Frame(line))?;
         self.members += members.len() as u64;
-        if self.members > MAX_ENTRIES || self.frames.len() as u64 >= MAX_ENTRIES {
-            return Err(Error::Full { what: "it has more than 4194304 members or frames" });
+        if self.members > Limits::SIGNED.entries || self.frames.len() as u64 >= Limits::SIGNED.entries {
+            return Err(Error::Full { what: "it has more than 67108864 members or frames" });
         }
         for member in members {
             self.rows = add(self.rows, member.rows);
@@ -76,28 +76,22 @@ impl<W: Write> Emitter<W> {
     ///
     /// # Errors
     /// If any of it cannot be written: then the archive is unfinished.
-    pub fn finish(mut self, press: &Press, frame_bytes: u64, taken_at: u64) -> Result<(W, Finished), Error> {
+    pub fn finish(mut self, press: &Press, options: &Options) -> Result<(W, Finished), Error> {
         let frames = self.frames.len() as u64;
         let (lines, bytes) = std::mem::replace(&mut self.toc, Spool::new()).into_reader()?;
-        let toc = self.write_toc(press, Layout::new(bytes, frame_bytes), lines, bytes, taken_at)?;
+        let toc = self.write_toc(press, options, lines, bytes)?;
         let end = End { format: FORMAT, toc, frames, members: self.members, rows: self.rows };
-        let root = self.write_end(press, &end, taken_at)?;
+        let root = self.write_end(press, options, &end)?;
         self.write_plain(&seek_table::encode(self.frames.iter().copied()))?;
         self.out.flush().map_err(|error| Error::io("writing the archive", error))?;
         let (plain_bytes, members, rows, stored_bytes) = (self.plain_bytes, self.members, self.rows, self.offset);
         Ok((self.out, Finished { root, plain_bytes, members, frames, rows, stored_bytes }))
     }
 
-    fn write_toc(
-        &mut self,
-        press: &Press,
-        layout: Layout,
-        lines: impl Read,
-        bytes: u64,
-        taken_at: u64,
-    ) -> Result<TocExtent, Error> {
+    fn write_toc(&mut self, press: &Press, options: &Options, lines: impl Read, bytes: u64) -> Result<TocExtent, Error> {
+        let layout = Layout::new(bytes, options.frame_bytes as u64);
         let (frame, offset, plain_before) = (self.frames.len() as u64, self.offset, self.plain_bytes);
-        let header = tar_header::encode(names::TOC, bytes, taken_at);
+        let header = tar_header::encode(options.own.toc(), bytes, options.taken_at_unix_seconds);
         let padding = vec![0; tar_header::padding_bytes(bytes) as usize];
         let mut tally = Tally::default();
         let mut lines = std::io::BufReader::new(lines);
@@ -116,8 +110,8 @@ impl<W: Write> Emitter<W> {
         Ok(TocExtent { frame, offset, bytes: extent.bytes, raw_bytes, sha256: extent.sha256 })
     }
 
-    fn write_end(&mut self, press: &Press, end: &End, taken_at: u64) -> Result<ArchiveRoot, Error> {
-        let packed = pack(press, &[&end::encode(end, taken_at)?])?;
+    fn write_end(&mut self, press: &Press, options: &Options, end: &End) -> Result<ArchiveRoot, Error> {
+        let packed = pack(press, &[&end::encode(end, options.own, options.taken_at_unix_seconds)?])?;
         let root =
             ArchiveRoot { end_offset: self.offset, end_bytes: packed.bytes.len() as u64, end_sha256: Sha256::of(&packed.bytes) };
         self.write(&packed)?;

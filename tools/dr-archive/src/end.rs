@@ -6,10 +6,10 @@ use dr_pipe::record::ArchiveRoot;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, MIN_BYTES, Opener};
-use crate::names::END;
+use crate::names::Own;
 use crate::read_at::{ReadAt, read_exact_at};
 use crate::tar_header::{self, BLOCK_BYTES, END_BYTES};
-use crate::toc::{MAX_BYTES, MAX_ENTRIES};
+use crate::toc::Limits;
 use crate::{Error, seek_table};
 
 /// Version of the container's format.
@@ -57,6 +57,7 @@ pub(crate) struct OpenEnd {
     pub root: ArchiveRoot,
     pub raw_bytes: u32,
     pub taken_at_unix_seconds: u64,
+    pub own: Own,
 }
 
 /// Just enough of any format's `end.json` to say which format it is.
@@ -70,10 +71,10 @@ enum AnyFormat {
 ///
 /// # Errors
 /// Never in practice: the record has only numbers and digests.
-pub(crate) fn encode(record: &End, taken_at_unix_seconds: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn encode(record: &End, own: Own, taken_at_unix_seconds: u64) -> Result<Vec<u8>, Error> {
     let mut text = serde_json::to_vec(record).map_err(|error| Error::io("the archive's end", error.into()))?;
     text.push(b'\n');
-    let mut raw = tar_header::encode(END, text.len() as u64, taken_at_unix_seconds);
+    let mut raw = tar_header::encode(own.end(), text.len() as u64, taken_at_unix_seconds);
     raw.extend_from_slice(&text);
     raw.resize(raw.len() + tar_header::padding_bytes(text.len() as u64) as usize + END_BYTES, 0);
     Ok(raw)
@@ -110,35 +111,37 @@ pub(crate) fn open(source: &mut (impl ReadAt + ?Sized), size: u64, root: Option<
     }
     let mut raw = Vec::new();
     Opener::new().open(&compressed, raw_bytes, &mut raw).map_err(malformed)?;
-    let (text, taken_at_unix_seconds) = decode(&raw).ok_or_else(|| malformed("is not as a dr archive has it"))?;
+    let (own, text, taken_at_unix_seconds) = decode(&raw).ok_or_else(|| malformed("is not as a dr archive has it"))?;
     let AnyFormat::End { format } = serde_json::from_slice(text).map_err(|error| malformed(&format!("is wrong: {error}")))?;
     if format != FORMAT {
         return Err(Error::UnknownFormat { format });
     }
     let record: End = serde_json::from_slice(text).map_err(|error| malformed(&format!("is wrong: {error}")))?;
-    check(&record, offset).map_err(malformed)?;
+    let limits = if root.is_some() { Limits::SIGNED } else { Limits::UNSIGNED };
+    check(&record, offset, limits).map_err(malformed)?;
     let root = ArchiveRoot { end_offset: offset, end_bytes: bytes, end_sha256: sha256 };
-    Ok(OpenEnd { record, root, raw_bytes, taken_at_unix_seconds })
+    Ok(OpenEnd { record, root, raw_bytes, taken_at_unix_seconds, own })
 }
 
-/// The text of `end.json` and the archive's time, if `raw` is as [`encode`] makes it.
-fn decode(raw: &[u8]) -> Option<(&[u8], u64)> {
-    let (bytes, taken_at) = tar_header::decode(raw, END)?;
+/// Where the archive's own members lie, the text of `end.json` and the archive's time, if `raw` is as [`encode`] makes it.
+fn decode(raw: &[u8]) -> Option<(Own, &[u8], u64)> {
+    let decoded = |own: Own| tar_header::decode(raw, own.end()).map(|(bytes, taken_at)| (own, bytes, taken_at));
+    let (own, bytes, taken_at) = Own::ALL.into_iter().find_map(decoded)?;
     let (text, zeroes) = raw[BLOCK_BYTES as usize..].split_at_checked(usize::try_from(bytes).ok()?)?;
     let whole = zeroes.len() == tar_header::padding_bytes(bytes) as usize + END_BYTES;
-    (whole && zeroes.iter().all(|&byte| byte == 0)).then_some((text, taken_at))
+    (whole && zeroes.iter().all(|&byte| byte == 0)).then_some((own, text, taken_at))
 }
 
 /// Holds the record's numbers against the archive's size and the limits, so that nothing is allocated for a mere claim.
-fn check(record: &End, end_offset: u64) -> Result<(), &'static str> {
+fn check(record: &End, end_offset: u64, limits: Limits) -> Result<(), &'static str> {
     let toc = &record.toc;
     if toc.offset.checked_add(toc.bytes) != Some(end_offset) || toc.bytes < MIN_BYTES {
         return Err("has a table of contents that does not lie before it");
     }
-    if toc.raw_bytes > MAX_BYTES + 2 * BLOCK_BYTES || toc.bytes > MAX_BYTES + MAX_BYTES / 64 {
-        return Err("has a table of contents of more than 512 MiB");
+    if toc.raw_bytes > limits.bytes + 2 * BLOCK_BYTES || toc.bytes > limits.bytes + limits.bytes / 64 {
+        return Err("has a table of contents that is too large to be read");
     }
-    if record.frames > MAX_ENTRIES || record.members > MAX_ENTRIES || record.frames > toc.offset / MIN_BYTES {
+    if record.frames > limits.entries || record.members > limits.entries || record.frames > toc.offset / MIN_BYTES {
         return Err("counts more frames or members than an archive can have");
     }
     if toc.frame != record.frames {

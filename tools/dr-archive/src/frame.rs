@@ -108,8 +108,17 @@ impl FrameWriter<'_> {
     ///
     /// # Errors
     /// If there were less bytes than announced.
-    pub fn finish(mut self) -> Result<Packed, Error> {
-        self.step(&[], ZSTD_EndDirective::ZSTD_e_end)?;
+    pub fn finish(self) -> Result<Packed, Error> {
+        self.whole(&[])
+    }
+
+    /// Compresses the last bytes, and ends the frame. With all of its bytes at once zstd works in place: a third faster than in
+    /// parts, which go through a ring of its own.
+    ///
+    /// # Errors
+    /// If there are not as many bytes as announced, or memory runs out.
+    pub fn whole(mut self, raw: &[u8]) -> Result<Packed, Error> {
+        self.step(raw, ZSTD_EndDirective::ZSTD_e_end)?;
         self.press.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.context);
         self.bytes.shrink_to_fit();
         Ok(Packed { sha256: Sha256::of(&self.bytes), bytes: self.bytes, raw_bytes: self.raw_bytes })

@@ -6,6 +6,7 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     bytes: u64,
+    align: u64,
     /// At least one: an empty member has a header still.
     pub frames: u64,
 }
@@ -14,12 +15,18 @@ impl Layout {
     /// Cuts into frames of at least two thirds and less than one and a half of `frame_bytes`; one frame for less than that.
     pub fn new(bytes: u64, frame_bytes: u64) -> Self {
         let frames = (bytes.saturating_add(frame_bytes / 2) / frame_bytes).max(1);
-        Layout { bytes, frames }
+        Layout { bytes, align: 1, frames }
+    }
+
+    /// The same, cut at multiples of `align` bytes: frames may be that much smaller or larger.
+    pub fn aligned(self, align: u64) -> Self {
+        Layout { align, ..self }
     }
 
     /// The bytes of the member that frame `number` holds, counted from 0.
     pub fn range(&self, number: u64) -> Range<u64> {
-        let cut = |n: u64| (u128::from(self.bytes) * u128::from(n) / u128::from(self.frames)) as u64;
+        let even = |n: u64| (u128::from(self.bytes) * u128::from(n) / u128::from(self.frames)) as u64;
+        let cut = |n: u64| if n == self.frames { self.bytes } else { even(n) - even(n) % self.align };
         cut(number)..cut(number + 1)
     }
 }

@@ -27,7 +27,7 @@ mod writer;
 pub use contents::Contents;
 pub use emitter::Finished;
 pub use error::Error;
-pub use names::MAX_PATH_BYTES;
+pub use names::{MAX_PATH_BYTES, Own};
 pub use piece::{Piece, Pieces};
 pub use read_at::{ReadAt, Seekable};
 pub use reader::{MemberReader, Reader};

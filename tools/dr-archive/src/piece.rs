@@ -98,7 +98,8 @@ impl<W: Write + Send> Piece<'_, W> {
             let error = Error::SourceChanged { path: self.path.to_string() };
             return Err(self.ticket.give_up(error));
         }
-        self.deposit_from(&mut &*bytes)
+        let packed = self.whole(bytes);
+        self.deliver(packed)
     }
 
     /// Reads, compresses and delivers the piece's bytes; reads no more of `source` than these.
@@ -106,16 +107,32 @@ impl<W: Write + Send> Piece<'_, W> {
     /// # Errors
     /// If `source` fails or has less, or any thread failed.
     pub fn deposit_from(self, mut source: &mut dyn Read) -> Result<(), Error> {
-        match self.pack(&mut source) {
+        let packed = self.pack(&mut source);
+        self.deliver(packed)
+    }
+
+    fn deliver(self, packed: Result<Packed, Error>) -> Result<(), Error> {
+        match packed {
             Ok(frame) => self.ticket.deliver(Filled { frame, members: self.member.into_iter().collect() }),
             Err(error) => Err(self.ticket.give_up(error)),
         }
     }
 
-    fn pack(&self, source: &mut impl Read) -> Result<Packed, Error> {
+    fn header(&self) -> Vec<u8> {
         let Options { taken_at_unix_seconds, .. } = self.ticket.writer.options;
         let header = self.member.as_ref().map(|member| tar_header::encode(&member.path, member.bytes, taken_at_unix_seconds));
-        let header = header.unwrap_or_default();
+        header.unwrap_or_default()
+    }
+
+    fn whole(&self, bytes: &[u8]) -> Result<Packed, Error> {
+        let (header, padding) = (self.header(), &[0; 512][..self.padding as usize]);
+        let raw_bytes = header.len() + bytes.len() + padding.len();
+        let frame = self.ticket.writer.press.frame(raw_bytes as u64)?;
+        if raw_bytes == bytes.len() { frame.whole(bytes) } else { frame.whole(&[&header, bytes, padding].concat()) }
+    }
+
+    fn pack(&self, source: &mut impl Read) -> Result<Packed, Error> {
+        let header = self.header();
         let bytes = self.range.end - self.range.start;
         let mut frame = self.ticket.writer.press.frame(header.len() as u64 + bytes + self.padding)?;
         frame.write(&header)?;

@@ -4,7 +4,7 @@
 use crate::emitter::add;
 use crate::end::End;
 use crate::frame::{MAX_BYTES, MAX_RAW_BYTES, MIN_BYTES};
-use crate::names::Names;
+use crate::names::{Names, Own};
 use crate::tar_header;
 use crate::toc::{Frame, Line, Member};
 
@@ -24,11 +24,11 @@ pub(crate) struct Table<'e> {
 }
 
 impl<'e> Table<'e> {
-    /// Nothing yet; `end` says what must come.
-    pub fn new(end: &'e End) -> Self {
+    /// Nothing yet; `end` says what must come, `own` where it lies itself.
+    pub fn new(end: &'e End, own: Own) -> Self {
         Table {
             end,
-            names: Names::new(),
+            names: Names::new(own),
             rows: None,
             next_frame: 0,
             next_header: 0,
@@ -72,6 +72,9 @@ impl<'e> Table<'e> {
     fn take_member(&mut self, member: Member) -> Result<(), String> {
         if self.members.len() as u64 == self.end.members {
             return Err("a member too many".into());
+        }
+        if member.is_directory() && (member.bytes != 0 || member.rows.is_some()) {
+            return Err(format!("member {:?} is a directory, and holds something", member.path));
         }
         self.names.take(&member.path).map_err(|why| format!("member {:?}: {why}", member.path))?;
         let next_header = self.end_of(&member);

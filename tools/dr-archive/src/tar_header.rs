@@ -10,12 +10,12 @@ pub(crate) const BLOCK_BYTES: u64 = 512;
 pub(crate) const END_BYTES: usize = 1024;
 
 /// Sizes from here on do not fit into the eleven octal digits of a ustar header.
-const PAX_SIZE_BYTES: u64 = 1 << 33;
+pub(crate) const PAX_SIZE_BYTES: u64 = 1 << 33;
 
 /// The name of the entry that holds PAX records; programs that know PAX never show it.
 const PAX_NAME: &str = "PaxHeaders/member";
 
-/// All header blocks of a regular file: one of ustar, after two or more of PAX where the path or the size needs it.
+/// All header blocks of a member, a directory where its path ends in a slash, else a regular file: one of ustar, after two or more of PAX where the path or the size needs it.
 pub(crate) fn encode(path: &str, bytes: u64, taken_at_unix_seconds: u64) -> Vec<u8> {
     let mut header = Header::new_ustar();
     let mut records = Vec::new();
@@ -27,8 +27,9 @@ pub(crate) fn encode(path: &str, bytes: u64, taken_at_unix_seconds: u64) -> Vec<
     if bytes >= PAX_SIZE_BYTES {
         records.extend(pax_record("size", &bytes.to_string()));
     }
-    header.set_entry_type(EntryType::Regular);
-    complete(&mut header, bytes, taken_at_unix_seconds);
+    let directory = path.ends_with('/');
+    header.set_entry_type(if directory { EntryType::Directory } else { EntryType::Regular });
+    complete(&mut header, bytes, if directory { 0o700 } else { 0o600 }, taken_at_unix_seconds);
     let mut blocks = Vec::with_capacity(512);
     if !records.is_empty() {
         blocks.extend(pax_blocks(&records, taken_at_unix_seconds));
@@ -59,13 +60,13 @@ fn pax_blocks(records: &[u8], taken_at_unix_seconds: u64) -> Vec<u8> {
     let mut header = Header::new_ustar();
     header.as_old_mut().name[..PAX_NAME.len()].copy_from_slice(PAX_NAME.as_bytes());
     header.set_entry_type(EntryType::XHeader);
-    complete(&mut header, records.len() as u64, taken_at_unix_seconds);
+    complete(&mut header, records.len() as u64, 0o600, taken_at_unix_seconds);
     let padding = padding_bytes(records.len() as u64) as usize;
     [header.as_bytes(), records, &[0; 512][..padding]].concat()
 }
 
-fn complete(header: &mut Header, bytes: u64, taken_at_unix_seconds: u64) {
-    header.set_mode(0o600);
+fn complete(header: &mut Header, bytes: u64, mode: u32, taken_at_unix_seconds: u64) {
+    header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
     header.set_size(bytes);

@@ -7,12 +7,24 @@ use serde::{Deserialize, Serialize};
 use tempfile::SpooledTempFile;
 
 use crate::Error;
+use crate::tar_header::PAX_SIZE_BYTES;
 
-/// Most frames and most members, each, that an archive may have.
-pub(crate) const MAX_ENTRIES: u64 = 4 << 20;
+/// How large a table of contents may be: reading it takes memory for each line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Most frames and most members, each.
+    pub entries: u64,
+    /// Its size before compression.
+    pub bytes: u64,
+}
 
-/// Largest table of contents, in bytes before compression.
-pub(crate) const MAX_BYTES: u64 = 512 << 20;
+impl Limits {
+    /// For an archive that is proved by its root. Below 8 GiB the table's own header is one block.
+    pub const SIGNED: Limits = Limits { entries: 64 << 20, bytes: PAX_SIZE_BYTES - 1 };
+
+    /// For one that anybody may have made.
+    pub const UNSIGNED: Limits = Limits { entries: 4 << 20, bytes: 512 << 20 };
+}
 
 /// Up to here the table is kept in memory while an archive is written.
 const SPOOL_BYTES: usize = 4 << 20;
@@ -40,10 +52,10 @@ pub struct Frame {
     pub sha256: Sha256,
 }
 
-/// A file in an archive.
+/// A file in an archive, or a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its path: relative, its parts neither empty nor `.` nor `..`.
+    /// Its path: relative, its parts neither empty nor `.` nor `..`. A directory's ends in a slash.
     pub path: String,
     /// Number of the frame that its data begins in, counted from 0.
     pub frame: u64,
@@ -54,6 +66,13 @@ pub struct Member {
     /// Rows of a table that it holds; absent where that means nothing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rows: Option<u64>,
+}
+
+impl Member {
+    /// Whether it is a directory: it has no bytes.
+    pub fn is_directory(&self) -> bool {
+        self.path.ends_with('/')
+    }
 }
 
 /// The lines of a table that is being written; in a temporary file once they are many.
@@ -76,8 +95,8 @@ impl Spool {
         let mut text = serde_json::to_vec(line).map_err(|error| spool_failed(error.into()))?;
         text.push(b'\n');
         self.bytes += text.len() as u64;
-        if self.bytes > MAX_BYTES {
-            return Err(Error::Full { what: "its table of contents has more than 512 MiB" });
+        if self.bytes > Limits::SIGNED.bytes {
+            return Err(Error::Full { what: "its table of contents has more than 8 GiB" });
         }
         self.lines.write_all(&text).map_err(spool_failed)
     }

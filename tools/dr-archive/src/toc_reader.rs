@@ -7,7 +7,7 @@ use dr_pipe::Sha256;
 use crate::Error;
 use crate::end::OpenEnd;
 use crate::frame::{self, Opener};
-use crate::names::{MAX_PATH_BYTES, TOC};
+use crate::names::MAX_PATH_BYTES;
 use crate::read_at::{ReadAt, read_exact_at};
 use crate::seek_table::Entry;
 use crate::tar_header::{self, BLOCK_BYTES};
@@ -44,7 +44,7 @@ pub(crate) fn read(compressed: &[u8], end: &OpenEnd, each: impl FnMut(Line) -> R
 fn read_member(frames: &mut TocFrames<'_>, end: &OpenEnd, each: impl FnMut(Line) -> Result<(), String>) -> io::Result<()> {
     let mut header = [0; BLOCK_BYTES as usize];
     frames.read_exact(&mut header)?;
-    let (bytes, padding) = match tar_header::decode(&header, TOC) {
+    let (bytes, padding) = match tar_header::decode(&header, end.own.toc()) {
         Some((bytes, taken_at)) if taken_at == end.taken_at_unix_seconds => (bytes, tar_header::padding_bytes(bytes)),
         _ => return Err(wrong("has another header than it must have")),
     };

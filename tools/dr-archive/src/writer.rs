@@ -8,7 +8,7 @@ use dr_pipe::stream::fill;
 use crate::emitter::{Emitter, Filled, Finished};
 use crate::frame::Press;
 use crate::layout::Layout;
-use crate::names::Names;
+use crate::names::{self, Names, Own};
 use crate::piece::{Pieces, Ticket};
 use crate::toc::Member;
 use crate::turnstile::Turnstile;
@@ -25,12 +25,27 @@ pub struct Options {
     pub window: usize,
     /// The time that all members of the tar carry, in seconds since 1970.
     pub taken_at_unix_seconds: u64,
+    /// Where the table of contents and the end lie in the tar.
+    pub own: Own,
+    /// Where a member is cut into frames: at multiples of this many bytes, at least 1 and far less than a frame.
+    pub align_bytes: usize,
+    /// Whether the producer knows that no two paths are the same, as who walks a directory does: then none is remembered, and
+    /// memory does not grow with their number.
+    pub paths_are_unique: bool,
 }
 
 impl Options {
-    /// Level 3, frames of 4 MiB, 16 of which may wait.
+    /// Level 3, frames of 4 MiB, 16 of which may wait; its own members at the root, each path checked against all others.
     pub fn new(taken_at_unix_seconds: u64) -> Self {
-        Options { level: 3, frame_bytes: 4 << 20, window: 16, taken_at_unix_seconds }
+        Options {
+            level: 3,
+            frame_bytes: 4 << 20,
+            window: 16,
+            taken_at_unix_seconds,
+            own: Own::AtRoot,
+            align_bytes: 1,
+            paths_are_unique: false,
+        }
     }
 }
 
@@ -42,7 +57,8 @@ pub struct Writer<W: Write + Send> {
     pub(crate) options: Options,
     pub(crate) press: Press,
     pub(crate) turnstile: Turnstile<Emitter<W>, Filled>,
-    names: Mutex<Names>,
+    /// None where the producer knows that paths differ.
+    names: Option<Mutex<Names>>,
     shared: Mutex<Shared>,
 }
 
@@ -57,13 +73,23 @@ impl<W: Write + Send> Writer<W> {
     /// Writes to `out`, in large pieces, from whichever thread has the next frame. Nothing is written before the first frame.
     pub fn new(out: W, mut options: Options) -> Self {
         options.frame_bytes = options.frame_bytes.clamp(1 << 10, 32 << 20);
+        options.align_bytes = options.align_bytes.clamp(1, options.frame_bytes / 4);
         Writer {
             press: Press::new(options.level),
             turnstile: Turnstile::new(Emitter::new(out), options.window),
-            names: Mutex::new(Names::new()),
+            names: (!options.paths_are_unique).then(|| Mutex::new(Names::new(options.own))),
             shared: Mutex::default(),
             options,
         }
+    }
+
+    /// Adds a directory, which shares a frame with small members. Directories of members come to be by themselves: this is for
+    /// those that are empty, and costs nothing for others.
+    ///
+    /// # Errors
+    /// If the path is taken or not legal, or any thread failed.
+    pub fn directory(&self, path: &str) -> Result<(), Error> {
+        self.share(&format!("{}/", path.strip_suffix('/').unwrap_or(path)), None, &[])
     }
 
     /// Adds a small member, which shares a frame with others. `rows` goes into the table of contents.
@@ -73,6 +99,11 @@ impl<W: Write + Send> Writer<W> {
     /// # Errors
     /// If the path is taken or not legal, or any thread failed.
     pub fn small(&self, path: &str, rows: Option<u64>, bytes: &[u8]) -> Result<(), Error> {
+        self.file(path)?;
+        self.share(path, rows, bytes)
+    }
+
+    fn share(&self, path: &str, rows: Option<u64>, bytes: &[u8]) -> Result<(), Error> {
         let header = tar_header::encode(path, bytes.len() as u64, self.options.taken_at_unix_seconds);
         let padding = tar_header::padding_bytes(bytes.len() as u64) as usize;
         let size = header.len() + bytes.len() + padding;
@@ -129,8 +160,9 @@ impl<W: Write + Send> Writer<W> {
     /// # Errors
     /// If the path is taken or not legal, or any thread failed.
     pub fn reserve(&self, path: &str, rows: Option<u64>, bytes: u64) -> Result<Pieces<'_, W>, Error> {
+        self.file(path)?;
         self.take_name(path)?;
-        let layout = Layout::new(bytes, self.options.frame_bytes as u64);
+        let layout = Layout::new(bytes, self.options.frame_bytes as u64).aligned(self.options.align_bytes as u64);
         let tickets = self.turnstile.reserve(layout.frames)?;
         Ok(Pieces::new(self, layout, tickets, path, rows, bytes))
     }
@@ -151,13 +183,20 @@ impl<W: Write + Send> Writer<W> {
     /// If any thread failed, or any of it cannot be written: then the archive is unfinished.
     pub fn finish(self) -> Result<(W, Finished), Error> {
         self.flush_small()?;
-        let Options { frame_bytes, taken_at_unix_seconds, .. } = self.options;
-        self.turnstile.finish()?.finish(&self.press, frame_bytes as u64, taken_at_unix_seconds)
+        self.turnstile.finish()?.finish(&self.press, &self.options)
+    }
+
+    fn file(&self, path: &str) -> Result<(), Error> {
+        let why = "the path of a file does not end in a slash";
+        if path.ends_with('/') { Err(self.fail(Error::Path { path: path.into(), why })) } else { Ok(()) }
     }
 
     fn take_name(&self, path: &str) -> Result<(), Error> {
         self.turnstile.alive()?;
-        let taken = self.names.lock().unwrap_or_else(PoisonError::into_inner).take(path);
+        let taken = match &self.names {
+            Some(names) => names.lock().unwrap_or_else(PoisonError::into_inner).take(path),
+            None => names::check(path),
+        };
         taken.map_err(|why| self.fail(Error::Path { path: path.into(), why }))
     }
 
@@ -170,8 +209,7 @@ impl<W: Write + Send> Writer<W> {
         let number = self.turnstile.reserve(1)?.start;
         let ticket = Ticket { writer: self, number, delivered: false };
         shared.members.iter_mut().for_each(|member| member.frame = number);
-        let mut frame = self.press.frame(shared.raw.len() as u64)?;
-        frame.write(&shared.raw)?;
-        ticket.deliver(Filled { frame: frame.finish()?, members: shared.members })
+        let frame = self.press.frame(shared.raw.len() as u64)?.whole(&shared.raw)?;
+        ticket.deliver(Filled { frame, members: shared.members })
     }
 }

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use dr_archive::{Contents, Finished, Options, Reader, Seekable, Writer, verify};
+use dr_archive::{Contents, Finished, Options, Own, Reader, Seekable, Writer, verify};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -133,7 +134,7 @@ proptest! {
     ) {
         let paths = paths(&plans);
         let expected: BTreeMap<_, _> = paths.iter().cloned().zip(plans.iter().map(content)).collect();
-        let options = Options { level, frame_bytes, window, taken_at_unix_seconds: 1_769_306_400 };
+        let options = Options { level, frame_bytes, window, ..Options::new(1_769_306_400) };
         let (archive, finished) = write(&plans, &paths, options, threads);
 
         prop_assert_eq!(finished.stored_bytes, archive.len() as u64);
@@ -162,6 +163,60 @@ proptest! {
         prop_assert!(found.remove("toc.jsonl").is_some() && found.remove("end.json").is_some());
         prop_assert!(found == expected);
     }
+}
+
+#[test]
+fn a_data_directory_comes_back_with_its_empty_directories() {
+    let options = Options { own: Own::InPgWal, paths_are_unique: true, ..Options::new(1_769_306_400) };
+    let writer = Writer::new(Vec::new(), options);
+    let deep = format!("{}/", vec!["d".repeat(90); 3].join("/"));
+    for directory in ["base", "base/1", "pg_wal", "pg_notify/", deep.as_str()] {
+        writer.directory(directory).unwrap();
+    }
+    writer.small("base/1/2", None, b"rows").unwrap();
+    let (archive, finished) = writer.finish().unwrap();
+    assert_eq!(verify(&mut &archive[..], archive.len() as u64, Some(&finished.root)).unwrap(), finished);
+    let contents = Contents::open(&mut &archive[..], finished.stored_bytes, None).unwrap();
+    let directories: Vec<_> = contents.members().filter(|member| member.is_directory()).map(|member| &*member.path).collect();
+    assert_eq!(directories, ["base/", "base/1/", "pg_wal/", "pg_notify/", &*deep]);
+
+    let scratch = tempfile::tempdir().unwrap();
+    unpack_with_stock_tools(&archive, scratch.path());
+    let out = scratch.path().join("out");
+    assert!(directories.iter().all(|path| out.join(path).metadata().unwrap().permissions().mode() & 0o7777 == 0o700));
+    let mut found = BTreeMap::new();
+    files_below(&out, &out, &mut found);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["base/1/2", "pg_wal/end.json", "pg_wal/toc.jsonl"]);
+}
+
+#[test]
+fn files_and_directories_are_told_apart_by_the_slash() {
+    let writer = || {
+        let writer = Writer::new(Vec::new(), Options::new(0));
+        writer.directory("a").unwrap();
+        writer
+    };
+    assert!(writer().small("b/", None, b"").is_err());
+    assert!(writer().bulk("b/", None, b"x").is_err());
+    assert!(writer().small("a", None, b"").is_err());
+    assert!(writer().directory("a/").is_err());
+    assert!(writer().directory("/").is_err());
+}
+
+#[test]
+fn pieces_are_cut_where_pages_are() {
+    let options = Options { frame_bytes: 100_000, align_bytes: 8192, ..Options::new(0) };
+    let writer = Writer::new(Vec::new(), options);
+    let bytes = vec![7; 1_000_001];
+    for piece in writer.reserve("a", None, bytes.len() as u64).unwrap() {
+        let range = piece.range();
+        assert!(range.start.is_multiple_of(8192) && (range.end.is_multiple_of(8192) || range.end == 1_000_001));
+        piece.deposit(&bytes[range.start as usize..range.end as usize]).unwrap();
+    }
+    let (archive, finished) = writer.finish().unwrap();
+    assert!(finished.frames > 8);
+    let contents = Contents::open(&mut &archive[..], finished.stored_bytes, None).unwrap();
+    assert_eq!(Reader::new(Arc::new(contents), &archive[..]).whole("a", u64::MAX).unwrap(), bytes);
 }
 
 #[test]

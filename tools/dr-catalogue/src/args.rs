@@ -79,14 +79,30 @@ impl SigningKeyArgs {
     /// # Errors
     /// As [`SigningKey::load`].
     pub fn load(&self, cluster: &str) -> Result<SigningKey, Error> {
+        SigningKey::load(&self.path(cluster))
+    }
+
+    /// Reads the signing key of `cluster`; none where none was named and there is none in the usual places.
+    ///
+    /// # Errors
+    /// As [`SigningKey::load`].
+    pub fn load_if_there(&self, cluster: &str) -> Result<Option<SigningKey>, Error> {
+        let path = self.path(cluster);
+        if self.signing_key.is_none() && !path.starts_with("cred:") && !Path::new(&path).exists() {
+            return Ok(None);
+        }
+        SigningKey::load(&path).map(Some)
+    }
+
+    fn path(&self, cluster: &str) -> String {
         if let Some(path) = &self.signing_key {
-            return SigningKey::load(path);
+            return path.clone();
         }
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         if credentials.is_some_and(|directory| directory.join("dr.key").exists()) {
-            return SigningKey::load("cred:dr.key");
+            return "cred:dr.key".into();
         }
-        SigningKey::load(&Path::new(KEY_DIRECTORY).join(format!("{cluster}.key")).to_string_lossy())
+        Path::new(KEY_DIRECTORY).join(format!("{cluster}.key")).to_string_lossy().into_owned()
     }
 }
 

@@ -15,14 +15,29 @@ const TRUSTED: &str = "trusted comment: ";
 /// Algorithm of a signature over the BLAKE2b-512 digest of the file: what minisign calls prehashed.
 const PREHASHED: &[u8; 2] = b"ED";
 
+/// What is signed, and what its signature says it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// What it is, in a word: `manifest`.
+    pub what: &'a str,
+    /// Its key in its store.
+    pub key: &'a str,
+    /// The trusted comment: a signature moved to another name is found out by it.
+    pub comment: &'a str,
+}
+
 /// The signature file of the manifest of backup `name`. Always the same bytes for the same key, manifest and name.
 pub fn sign(key: &SigningKey, manifest: &[u8], name: &str) -> Vec<u8> {
-    let signature = key.sign(&prehash(manifest));
-    let comment = trusted_comment(name);
+    sign_text(key, manifest, &format!("{name}.json"), &trusted_comment(name))
+}
+
+/// The signature file of `text`, which stock minisign finds in `file`. Always the same bytes for the same arguments.
+pub fn sign_text(key: &SigningKey, text: &[u8], file: &str, comment: &str) -> Vec<u8> {
+    let signature = key.sign(&prehash(text));
     let global = key.sign(&[signature.as_slice(), comment.as_bytes()].concat());
     let signature = [PREHASHED.as_slice(), &key.number(), &signature].concat();
     let (signature, global) = (STANDARD.encode(signature), STANDARD.encode(global));
-    format!("{UNTRUSTED}minisign -Vm {name}.json -P {}\n{signature}\n{TRUSTED}{comment}\n{global}\n", key.public_key()).into_bytes()
+    format!("{UNTRUSTED}minisign -Vm {file} -P {}\n{signature}\n{TRUSTED}{comment}\n{global}\n", key.public_key()).into_bytes()
 }
 
 /// Checks that `signature` is one of the `trusted` keys' signature of `manifest` as backup `name`. Nothing else of the
@@ -31,25 +46,35 @@ pub fn sign(key: &SigningKey, manifest: &[u8], name: &str) -> Vec<u8> {
 /// # Errors
 /// [`Error::BadSignature`] for anything else, naming `manifest_key`.
 pub fn verify(trusted: &[PublicKey], manifest_key: &str, manifest: &[u8], signature: &[u8], name: &str) -> Result<(), Error> {
-    let bad = |why: &str| Error::BadSignature { manifest: manifest_key.into(), why: why.into() };
+    let subject = Subject { what: "manifest", key: manifest_key, comment: &trusted_comment(name) };
+    verify_text(trusted, subject, manifest, signature)
+}
+
+/// Checks that `signature` is one of the `trusted` keys' signature of `text` as `subject`.
+///
+/// # Errors
+/// [`Error::BadSignature`] for anything else, naming the subject's key.
+pub fn verify_text(trusted: &[PublicKey], subject: Subject, text: &[u8], signature: &[u8]) -> Result<(), Error> {
+    let bad = |why: &str| Error::BadSignature { manifest: subject.key.into(), why: why.into() };
     let parsed = parse(signature).ok_or_else(|| bad("its signature is no minisign signature"))?;
     let Some(key) = trusted.iter().find(|key| key.number() == parsed.number) else {
         let numbers: Vec<_> = trusted.iter().map(|key| hex(key.number())).collect();
         return Err(bad(&format!("signed with key {}, not with {}", hex(parsed.number), numbers.join(" or "))));
     };
-    if !key.fits(&prehash(manifest), &parsed.signature) {
-        return Err(bad("the signature does not fit: the manifest was changed or forged"));
+    if !key.fits(&prehash(text), &parsed.signature) {
+        return Err(bad(&format!("the signature does not fit: the {} was changed or forged", subject.what)));
     }
     if !key.fits(&[parsed.signature.as_slice(), parsed.comment.as_bytes()].concat(), &parsed.global) {
         return Err(bad("the signature's comment was changed"));
     }
-    if parsed.comment != trusted_comment(name) {
-        return Err(bad("the signature is that of another backup"));
+    if parsed.comment != subject.comment {
+        let of = if subject.what == "manifest" { "backup" } else { subject.what };
+        return Err(bad(&format!("the signature is that of another {of}")));
     }
     Ok(())
 }
 
-/// What the signature itself says it is for; a signature moved to another name is found out by it.
+/// What the signature of a manifest says it is for.
 fn trusted_comment(name: &str) -> String {
     format!("dr manifest {name}")
 }

@@ -5,9 +5,11 @@ use std::process::Command;
 
 use dr_catalogue::RECOVERY;
 
+const SCRIPTS: [&str; 2] = ["restore-dump.sh", "restore-base.sh"];
+
 /// The script between its two marks.
-fn script() -> String {
-    let (_, after) = RECOVERY.split_once("--8<-- restore-dump.sh\n").unwrap();
+fn script(name: &str) -> String {
+    let (_, after) = RECOVERY.split_once(&format!("--8<-- {name}\n")).unwrap();
     after.split_once("-->8--").unwrap().0.to_owned()
 }
 
@@ -20,23 +22,29 @@ fn the_text_is_plain_and_narrow_enough_for_any_terminal() {
 }
 
 #[test]
-fn every_shell_reads_the_script() {
+fn every_shell_reads_the_scripts() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("restore-dump.sh");
-    std::fs::write(&path, script()).unwrap();
-    for shell in ["sh", "dash", "bash"] {
-        let checked = Command::new(shell).arg("-n").arg(&path).output().unwrap();
-        assert!(checked.status.success() && checked.stderr.is_empty(), "{shell}: {checked:?}");
+    for name in SCRIPTS {
+        let path = directory.path().join(name);
+        std::fs::write(&path, script(name)).unwrap();
+        for shell in ["sh", "dash", "bash"] {
+            let checked = Command::new(shell).arg("-n").arg(&path).output().unwrap();
+            assert!(checked.status.success() && checked.stderr.is_empty(), "{shell}: {checked:?}");
+        }
+        let checked = Command::new("shellcheck").args(["-s", "sh", "-S", "style"]).arg(&path).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     }
 }
 
 #[test]
-fn the_command_in_the_text_takes_the_script_out_of_the_text() {
+fn the_commands_in_the_text_take_the_scripts_out_of_the_text() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("RECOVERY.txt"), RECOVERY).unwrap();
-    let (_, after) = RECOVERY.split_once("or:\n\n").unwrap();
-    let command = after.split_once("\n\n").unwrap().0;
-    let ran = Command::new("sh").args(["-eu", "-c", command]).current_dir(directory.path()).output().unwrap();
-    assert!(ran.status.success(), "{ran:?}");
-    assert_eq!(std::fs::read_to_string(directory.path().join("restore-dump.sh")).unwrap(), script());
+    for name in SCRIPTS {
+        let start = RECOVERY.find(&format!("sed -n '/^--8<-- {name}$/")).unwrap();
+        let command = RECOVERY[start..].split_once("\n\n").unwrap().0;
+        let ran = Command::new("sh").args(["-eu", "-c", command]).current_dir(directory.path()).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        assert_eq!(std::fs::read_to_string(directory.path().join(name)).unwrap(), script(name));
+    }
 }

@@ -27,7 +27,7 @@ pub struct RecipientArgs {
 /// One or more recipients, none of them twice.
 pub struct Recipients {
     given: Vec<String>,
-    keys: Vec<Box<dyn age::Recipient + Send>>,
+    keys: Vec<Box<dyn age::Recipient + Send + Sync>>,
     plugins: Vec<plugin::Recipient>,
 }
 

@@ -165,6 +165,7 @@ fn produced(about: About, finished: &Finished, reading: &Reading) -> Produced {
         tables: Some(about.tables.len() as u64),
         rows: Some(reading.rows),
         archive: Some(finished.root),
+        base: None,
     }
 }
 

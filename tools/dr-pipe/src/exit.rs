@@ -68,6 +68,28 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
+/// How a tool ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself.
+    With(Exit),
+    /// Because this signal asked it to.
+    BySignal(i32),
+}
+
+impl Ended {
+    /// The number every shell sees: for a signal that of [`Exit::Busy`].
+    pub fn code(self) -> u8 {
+        match self {
+            Ended::With(exit) => exit.code(),
+            Ended::BySignal(_) => Exit::Busy.code(),
+        }
+    }
+}
+
+/// Which number whoever called a tool sees for each of its ends.
+pub type Codes = fn(Ended) -> u8;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,13 +6,20 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::{Exit, Failure, Outcome, stop};
+use crate::{Codes, Ended, Exit, Failure, Outcome, stop};
 
 /// Runs a tool: parses its command line into `A`, calls `verb`, prints the two lines if it failed, and gives the exit code.
 ///
 /// `verb` gets what was typed and decides the exit code; usage errors end with 64, a panic with 70, a signal that asks to
 /// stop with 75. Must be called once, from `main`, before any thread is started.
 pub fn run<A: Parser>(verb: impl FnOnce(A) -> Outcome) -> ExitCode {
+    run_as(Ended::code, verb)
+}
+
+/// As [`run`], for a caller that reads exit codes in its own way, as PostgreSQL does: `codes` says which number it sees for
+/// every end there is, that of a usage error, a panic and a signal among them.
+pub fn run_as<A: Parser>(codes: Codes, verb: impl FnOnce(A) -> Outcome) -> ExitCode {
+    let seen = move |exit: Exit| ExitCode::from(codes(Ended::With(exit)));
     let name = A::command().get_name().to_owned();
     std::panic::set_hook(Box::new({
         let name = name.clone();
@@ -21,30 +28,30 @@ pub fn run<A: Parser>(verb: impl FnOnce(A) -> Outcome) -> ExitCode {
             Failure::new(Exit::Bug, format!("bug: {what}"), "please report this line; what it had begun counts for nothing")
                 .print(&name);
             #[expect(clippy::disallowed_methods, reason = "no state can be trusted after a panic, on whichever thread")]
-            std::process::exit(Exit::Bug.code().into());
+            std::process::exit(codes(Ended::With(Exit::Bug)).into());
         }
     }));
     let args = match parse::<A>() {
         Ok(args) => args,
-        Err(exit) => return exit,
+        Err(exit) => return seen(exit),
     };
-    if let Err(error) = stop::watch(&name) {
+    if let Err(error) = stop::watch(&name, codes) {
         Failure::io("installing signal handlers", &error).print(&name);
-        return Exit::Bug.into();
+        return seen(Exit::Bug);
     }
     let outcome = verb(args);
     // A stop that is under way owns the exit: it is cleaning up, and will end the process.
     stop::let_finish();
     match outcome {
-        Ok(exit) => exit.into(),
+        Ok(exit) => seen(exit),
         Err(failure) => {
             failure.print(&name);
-            failure.exit.into()
+            seen(failure.exit)
         }
     }
 }
 
-fn parse<A: Parser>() -> Result<A, ExitCode> {
+fn parse<A: Parser>() -> Result<A, Exit> {
     let mut command = A::command();
     if let Some(shell) = completion_asked_for() {
         let name = command.get_name().to_owned();
@@ -54,16 +61,16 @@ fn parse<A: Parser>() -> Result<A, ExitCode> {
             |error| {
                 let failure = Failure::io("standard output", &error);
                 failure.print(&name);
-                failure.exit.into()
+                failure.exit
             },
-            |()| ExitCode::SUCCESS,
+            |()| Exit::Good,
         ));
     }
     A::try_parse().map_err(|error| {
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
             // `--help | head` closing the pipe is no error.
             drop(error.print());
-            return ExitCode::SUCCESS;
+            return Exit::Good;
         }
         let text = error.render().to_string();
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -75,7 +82,7 @@ fn parse<A: Parser>() -> Result<A, ExitCode> {
         let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| format!("{tip}; ")).unwrap_or_default();
         let name = command.get_name();
         Failure::new(Exit::Usage, message, format!("{tip}see `{name} --help` or `man {name}`")).print(name);
-        Exit::Usage.into()
+        Exit::Usage
     })
 }
 

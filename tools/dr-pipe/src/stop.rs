@@ -12,7 +12,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-use crate::{Exit, Failure, progress};
+use crate::{Codes, Ended, Exit, Failure, progress};
 
 type Cleanup = Box<dyn FnOnce() + Send>;
 
@@ -52,8 +52,8 @@ pub fn stopping() -> bool {
     STOPPING.load(Ordering::SeqCst)
 }
 
-/// Starts the thread that waits for signals.
-pub(crate) fn watch(tool: &str) -> io::Result<()> {
+/// Starts the thread that waits for signals; `codes` says with which number they end the process.
+pub(crate) fn watch(tool: &str, codes: Codes) -> io::Result<()> {
     let tool = tool.to_owned();
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -88,7 +88,7 @@ pub(crate) fn watch(tool: &str) -> io::Result<()> {
             };
             Failure::new(Exit::Busy, format!("stopped by {name}"), format!("run it again; {state}")).print(&tool);
             #[expect(clippy::disallowed_methods, reason = "the clean-ups have run")]
-            std::process::exit(Exit::Busy.code().into());
+            std::process::exit(codes(Ended::BySignal(signal)).into());
         }
     })?;
     Ok(())

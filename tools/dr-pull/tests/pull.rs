@@ -70,6 +70,7 @@ impl World {
                 tables: None,
                 rows: None,
                 archive: None,
+                base: None,
             },
             tools: Vec::new(),
         }

@@ -76,6 +76,7 @@ fn receipt(started_at: DateTime<Utc>, args: &Args, suffix: String, written: Exte
         tables: None,
         rows: None,
         archive: None,
+        base: None,
     };
     Record::Receipt(Box::new(Receipt {
         output: Some(written),

@@ -1,3 +1,20 @@
-//! Streams WAL from a server into stores.
+//! Streams WAL from a server into stores: see dr-wal-receive(1).
 
-fn main() {}
+mod args;
+mod connection;
+mod folder;
+mod gap;
+mod memory;
+mod notify;
+mod outbox;
+mod receive;
+mod segment;
+mod ship;
+mod start;
+mod status;
+mod stream;
+mod trouble;
+
+fn main() -> std::process::ExitCode {
+    dr_pipe::run(receive::receive)
+}

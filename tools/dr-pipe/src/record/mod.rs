@@ -3,8 +3,10 @@
 //! A record is open on fields (unknown ones are ignored) and the family is closed on types (unknown ones are refused).
 
 mod backup;
+mod base;
 mod fingerprint;
 mod receipt;
+mod recovered;
 mod restored;
 
 use std::io::{self, BufRead, Write};
@@ -12,8 +14,10 @@ use std::io::{self, BufRead, Write};
 use serde::{Deserialize, Serialize};
 
 pub use backup::{Backup, Manifest, SignatureState, StoredAt};
+pub use base::{Base, Settings, Tablespace, WalKept};
 pub use fingerprint::{Fingerprint, Subject};
 pub use receipt::{ArchiveRoot, Encrypted, Extent, Kind, Produced, Pushed, PushedTo, Receipt, Start};
+pub use recovered::{Plan, Recovered};
 pub use restored::Restored;
 
 use crate::{Exit, Failure};
@@ -34,6 +38,10 @@ pub enum Record {
     Fingerprint(Fingerprint),
     /// A restore that is complete.
     Restored(Restored),
+    /// A recovery of a cluster that is proved to be possible.
+    Plan(Box<Plan>),
+    /// A recovery of a cluster that is complete.
+    Recovered(Box<Recovered>),
 }
 
 /// Longest record line that is read, in bytes: a manifest with a thousand stores is far below it.

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::Base;
 use crate::Sha256;
 
 /// Size and digest of a stream or object.
@@ -101,7 +102,7 @@ impl Receipt {
 pub struct Produced {
     /// The kind of backup.
     pub kind: Kind,
-    /// The moment the backup shows: for a dump, when its snapshot was taken.
+    /// The moment the backup shows: for a dump, when its snapshot was taken; for a base, the earliest that it can be recovered to.
     pub taken_at: DateTime<Utc>,
     /// The name suffix of the bytes, such as `tar.zst`.
     pub suffix: String,
@@ -132,6 +133,9 @@ pub struct Produced {
     /// Present where the bytes are a dr archive: the root of its digests, by which any part can be proved alone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub archive: Option<ArchiveRoot>,
+    /// Present for a physical backup: what recovery needs to know of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub base: Option<Base>,
 }
 
 /// The last zstd frame of an archive: it holds the digests of the table of contents, which holds those of every frame.

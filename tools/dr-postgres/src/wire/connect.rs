@@ -73,10 +73,7 @@ fn suits(mut session: Session, target: Target) -> Result<Session, Error> {
     if target == Target::Any {
         return Ok(session);
     }
-    let rows =
-        session.query("SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on'")?;
-    let row = rows.one()?;
-    let (standby, read_only) = (row.flag(0)?, row.flag(1)?);
+    let (standby, read_only) = state(&mut session)?;
     let (suits, message) = match target {
         Target::ReadWrite => (!read_only, "session is read-only"),
         Target::ReadOnly => (read_only, "session is not read-only"),
@@ -91,6 +88,20 @@ fn suits(mut session: Session, target: Target) -> Result<Session, Error> {
         message: format!("{}: {message}", session.wire.place),
         hint: "no other host suits target_session_attrs either",
     })
+}
+
+/// Whether the server is a standby, and whether sessions are read-only: as it reports by itself (a replication connection cannot
+/// ask), else as it answers.
+fn state(session: &mut Session) -> Result<(bool, bool), Error> {
+    if let (Some(standby), Some(read_only)) =
+        (session.parameter("in_hot_standby"), session.parameter("default_transaction_read_only"))
+    {
+        return Ok((standby == "on", standby == "on" || read_only == "on"));
+    }
+    let rows =
+        session.query("SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on'")?;
+    let row = rows.one()?;
+    Ok((row.flag(0)?, row.flag(1)?))
 }
 
 /// One attempt at one address.

@@ -1,6 +1,7 @@
 //! Messages over a [`Plug`]: a window of received bytes, cut into messages; and sending that never deadlocks.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres_protocol::message::backend::Message;
@@ -48,7 +49,8 @@ impl Wire {
         &mut self.plug
     }
 
-    fn held(&self) -> usize {
+    /// How many bytes have arrived and were not taken.
+    pub(super) fn held(&self) -> usize {
         self.end - self.start
     }
 
@@ -71,8 +73,8 @@ impl Wire {
         }
     }
 
-    /// Takes in what has arrived, without waiting.
-    pub(super) fn put_by(&mut self) -> Result<(), Error> {
+    /// Takes in what has arrived, without waiting; whether anything has.
+    pub(super) fn put_by(&mut self) -> Result<bool, Error> {
         if self.held() >= SPILL {
             return Err(Error::protocol(format!("{} talks without listening", self.place)));
         }
@@ -81,9 +83,23 @@ impl Wire {
             Ok(0) => Err(self.hung_up()),
             Ok(received) => {
                 self.end += received;
-                Ok(())
+                Ok(true)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    /// Waits for something to arrive, at most `limit`, and takes it in; whether anything has arrived.
+    pub(super) fn listen(&mut self, limit: Duration) -> Result<bool, Error> {
+        // TLS may hold what the socket does not show any more: so reading comes first.
+        let came = self.put_by()?;
+        if came || limit.is_zero() {
+            return Ok(came);
+        }
+        match self.plug.wait_readable(limit) {
+            Ok(true) => self.put_by(),
+            Ok(false) => Ok(false),
             Err(error) => Err(self.lost(&error)),
         }
     }
@@ -128,7 +144,8 @@ impl Wire {
         self.peek_held().map(|header| header.expect("five bytes are held"))
     }
 
-    fn peek_held(&self) -> Result<Option<Header>, Error> {
+    /// The next message's header, if it has arrived; it stays in place.
+    pub(super) fn peek_held(&self) -> Result<Option<Header>, Error> {
         let held = &self.window[self.start..self.end];
         let Some((head, _)) = held.split_first_chunk::<5>() else { return Ok(None) };
         let [tag, length @ ..] = *head;

@@ -173,10 +173,17 @@ impl Plug {
         self.wait(PollFlags::OUT | PollFlags::IN)
     }
 
+    /// Waits until there is something to read, at most `limit`; whether there is.
+    pub(super) fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timespec(limit))) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn wait(&self, flags: PollFlags) -> io::Result<()> {
-        let limit = self
-            .remaining()?
-            .map(|left| Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() });
+        let limit = self.remaining()?.map(timespec);
         match poll(&mut [PollFd::new(&self.socket, flags)], limit.as_ref()) {
             Ok(0) => Err(io::ErrorKind::TimedOut.into()),
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -197,6 +204,10 @@ impl Plug {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
     }
+}
+
+fn timespec(span: Duration) -> Timespec {
+    Timespec { tv_sec: span.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: span.subsec_nanos().into() }
 }
 
 /// A receive timeout of the socket comes as `WouldBlock`.

@@ -195,7 +195,7 @@ impl Session {
     }
 
     /// Sends a query.
-    fn start(&mut self, sql: &str) -> Result<(), Error> {
+    pub(super) fn start(&mut self, sql: &str) -> Result<(), Error> {
         self.check()?;
         let mut bytes = BytesMut::with_capacity(sql.len() + 6);
         if frontend::query(sql, &mut bytes).is_err() {

@@ -73,17 +73,18 @@ impl DirectoryUpload {
         let io = |error: io::Error| Error::io(&self.object, error);
         self.file.sync_all().map_err(io)?;
         let put = match self.names.link() {
-            Ok(()) => Put::Created,
-            Err(Errno::EXIST) => self.compare()?,
+            Ok(()) => Ok(Put::Created),
+            Err(Errno::EXIST) => self.compare(),
             Err(error) => return Err(io(error.into())),
         };
+        // Also where the name is taken: whoever took it may have died before it was durable.
         if let Err(error) = self.above.iter().try_for_each(|directory| sync_directory(directory)) {
-            if put == Put::Created {
+            if matches!(put, Ok(Put::Created)) {
                 self.names.remove(&self.names.last);
             }
             return Err(error);
         }
-        Ok(put)
+        put
     }
 
     /// Whether the file that has our name holds our bytes.

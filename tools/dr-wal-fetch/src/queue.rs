@@ -1,0 +1,245 @@
+//! The spool: segments that were fetched ahead for one server, and where it is.
+//!
+//! Every server has a directory of its own there, named after what decides which bytes a name means: the stores, the cluster,
+//! the system, the data directory, and whose signatures are trusted. In it lie
+//! - `asked`: the last segment that was answered,
+//! - `lock`: held by the process that fetches ahead,
+//! - `<segment>.<SHA-256>`: a segment, proved when it was fetched, and again when it is taken: it is not synced to disk,
+//! - `.<segment>`: one that is being fetched, locked while it is.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dr_pipe::{Sha256, state, warn};
+use dr_wal::{SegmentName, SegmentSize, WalName, header};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::args::Args;
+use crate::fetch::TOOL;
+use crate::server::Server;
+use crate::{ahead, place};
+
+/// What belongs to other servers is removed when nobody has asked for this long.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a segment is waited for that is being fetched ahead already.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server's queue.
+pub struct Queue {
+    directory: PathBuf,
+    system_identifier: u64,
+    ahead: u16,
+}
+
+/// What the server was answered last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The segment.
+    pub segment: SegmentName,
+    /// The size of segments.
+    pub segment_bytes: SegmentSize,
+}
+
+impl Asked {
+    /// The segments that it will ask for next, if it stays on its timeline.
+    pub fn next(self, count: u16) -> impl Iterator<Item = SegmentName> {
+        std::iter::successors(Some(self.segment), move |segment| Some(segment.next(self.segment_bytes))).skip(1).take(count.into())
+    }
+}
+
+impl Queue {
+    /// The queue of a server. None where nothing is to be fetched ahead, or there is no place for it.
+    pub fn of(args: &Args, server: &Server) -> Option<Queue> {
+        if args.ahead == 0 || !matches!(args.name, WalName::Segment(_)) {
+            return None;
+        }
+        let root = args.spool.clone().or_else(|| Some(state::directory()?.join("wal-fetch")))?;
+        let root = std::path::absolute(root).ok()?;
+        // Programs that copy or compare a data directory would take it for a part of it.
+        if root.starts_with(&server.data_directory) {
+            warn(TOOL, format!("nothing is fetched ahead: the spool {} lies in the data directory", root.display()));
+            return None;
+        }
+        let stores: Vec<_> = args.catalogue.from.from.iter().map(ToString::to_string).collect();
+        let key = serde_json::json!([
+            stores,
+            args.catalogue.store.endpoint_url,
+            args.cluster.cluster,
+            server.system_identifier,
+            server.data_directory,
+            args.catalogue.public_key.public_key,
+            args.prefer_content,
+        ]);
+        let digest = Sha256::of(key.to_string().as_bytes()).to_string();
+        let directory = root.join(format!("{}-{}", args.cluster.cluster, &digest[..16]));
+        Some(Queue { directory, system_identifier: server.system_identifier, ahead: args.ahead })
+    }
+
+    /// Gives a segment that was fetched ahead its place; says how many bytes it has. None where it is not there, or is not what
+    /// it was.
+    pub fn take(&self, name: &WalName, path: &Path) -> Option<u64> {
+        let WalName::Segment(segment) = name else { return None };
+        let deadline = Instant::now() + PATIENCE;
+        let (spooled, digest) = loop {
+            let fetching = self.is_being_fetched(*segment);
+            if let Some(found) = self.spooled(*segment) {
+                break found;
+            }
+            if !fetching || Instant::now() > deadline {
+                return None;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        };
+        let bytes = fs::read(&spooled).ok()?;
+        let proved = Sha256::of(&bytes).to_string() == digest
+            && header::check_segment(&bytes, bytes.len() as u64, segment)
+                .is_ok_and(|header| header.system_identifier == self.system_identifier);
+        let placed = proved && place::rename(&spooled, path).or_else(|_| place::write(path, &bytes)).is_ok();
+        if !placed {
+            warn(TOOL, format!("{}: not what was fetched ahead; it is fetched again", spooled.display()));
+        }
+        // After a rename it is not there any more.
+        fs::remove_file(spooled).unwrap_or_default();
+        placed.then_some(bytes.len() as u64)
+    }
+
+    /// Notes what was answered, and starts to fetch ahead again if less than half of what should be there is.
+    pub fn refill(&self, segment: SegmentName, bytes: u64) {
+        let Ok(segment_bytes) = SegmentSize::try_from(bytes) else { return };
+        let asked = Asked { segment, segment_bytes };
+        let there = asked.next(self.ahead).filter(|segment| self.spooled(*segment).is_some()).count();
+        let started = self.note(&asked).and_then(|()| {
+            // The lock is let go before the one starts who needs it.
+            let nobody_does = self.lock()?.is_some();
+            if nobody_does && there < usize::from(self.ahead).div_ceil(2) { ahead::start() } else { Ok(()) }
+        });
+        if let Err(error) = started {
+            warn(TOOL, format!("nothing is fetched ahead: {}: {error}", self.directory.display()));
+        }
+    }
+
+    fn note(&self, asked: &Asked) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+        serde_json::to_writer(&mut file, asked)?;
+        file.flush()?;
+        file.persist(self.directory.join("asked"))?;
+        Ok(())
+    }
+
+    /// What was answered last; none if nothing was.
+    pub fn asked(&self) -> Option<Asked> {
+        serde_json::from_slice(&fs::read(self.directory.join("asked")).ok()?).ok()
+    }
+
+    /// Takes the lock of who fetches ahead; none if somebody has it. It ends with the process.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn lock(&self) -> io::Result<Option<File>> {
+        lock(&self.directory.join("lock"))
+    }
+
+    /// Where a segment lies that was fetched ahead, and its digest.
+    pub fn spooled(&self, segment: SegmentName) -> Option<(PathBuf, String)> {
+        self.files().find_map(|path| {
+            let (name, digest) = path.file_name()?.to_str()?.split_once('.')?;
+            (name == segment.to_string()).then(|| (path.clone(), digest.to_owned()))
+        })
+    }
+
+    fn is_being_fetched(&self, segment: SegmentName) -> bool {
+        let file = File::open(self.directory.join(format!(".{segment}")));
+        file.is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+    }
+
+    /// Begins to fetch a segment: whoever wants it waits as long as the file is locked.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn begin(&self, segment: SegmentName) -> io::Result<Fetching> {
+        let path = self.directory.join(format!(".{segment}"));
+        let file = open(&path)?;
+        // Nobody but us holds it for longer than it takes to look.
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(Fetching { file, path, segment })
+    }
+
+    /// Removes what will not be asked for next.
+    pub fn keep_only(&self, next: &[SegmentName]) {
+        for path in self.files() {
+            let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let segment = file.split_once('.').map(|(name, rest)| if name.is_empty() { rest } else { name });
+            let segment = segment.and_then(|name| name.parse::<SegmentName>().ok());
+            if segment.is_some_and(|segment| !next.contains(&segment)) {
+                fs::remove_file(path).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Removes the queues of other servers that have not asked for a day.
+    pub fn sweep(&self) {
+        let siblings = self.directory.parent().into_iter().flat_map(files);
+        for directory in siblings.filter(|path| *path != self.directory) {
+            let asked = fs::metadata(directory.join("asked")).and_then(|file| file.modified());
+            let forgotten = asked.is_ok_and(|asked| asked.elapsed().is_ok_and(|age| age > FORGOTTEN));
+            if forgotten && matches!(lock(&directory.join("lock")), Ok(Some(_))) {
+                fs::remove_dir_all(directory).unwrap_or_default();
+            }
+        }
+    }
+
+    fn files(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        files(&self.directory)
+    }
+}
+
+/// A segment that is being fetched ahead.
+pub struct Fetching {
+    file: File,
+    path: PathBuf,
+    segment: SegmentName,
+}
+
+impl Fetching {
+    /// Puts the segment into the queue.
+    ///
+    /// # Errors
+    /// As the file system says; then it is not there.
+    pub fn finish(mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all(bytes)?;
+        place::rename(&self.path, &self.path.with_file_name(format!("{}.{}", self.segment, Sha256::of(bytes))))
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        // Once it is finished it is not there any more.
+        fs::remove_file(&self.path).unwrap_or_default();
+    }
+}
+
+/// Opens a file, makes it if it is not there, and locks it; none if somebody else has the lock.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
+fn files(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|file| file.path())
+}

@@ -1,0 +1,6 @@
+//! What dr-wal-fetch says, word for word.
+
+#[test]
+fn transcripts() {
+    trycmd::TestCases::new().case("tests/talk/*.trycmd");
+}

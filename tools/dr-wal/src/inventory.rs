@@ -1,0 +1,168 @@
+//! Which WAL is there? What a listing of the store tells, without reading any object.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::layout::{self, Content, Entry};
+use crate::pieces;
+use crate::{Error, Piece, SegmentName, Shelf, Timeline, WalName};
+
+/// The WAL of a cluster, or of a part of it, as listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Every file of WAL of which there is an object or a claim.
+    pub files: BTreeMap<WalName, Item>,
+    /// The pieces of segments that are, or were, being streamed; by segment, in the order of their keys.
+    pub pieces: BTreeMap<SegmentName, Vec<PieceItem>>,
+}
+
+/// What there is of one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Item {
+    /// Its objects: the one that has the name first, then what was kept beside it.
+    pub objects: Vec<Object>,
+    /// The keys of claims, and which content each claims.
+    pub claims: Vec<(String, Content)>,
+}
+
+/// An object that holds a file of WAL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its key in the store.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Which content it has, where it was kept beside another.
+    pub beside: Option<Content>,
+    /// When the store says it was written.
+    pub modified_at: Option<DateTime<Utc>>,
+}
+
+/// A piece of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PieceItem {
+    /// Which piece.
+    pub piece: Piece,
+    /// Its key in the store.
+    pub key: String,
+    /// The object's size in bytes.
+    pub bytes: u64,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// When the store says it was written.
+    pub modified_at: Option<DateTime<Utc>>,
+}
+
+impl Item {
+    /// The different contents that are claimed, in rising order.
+    pub fn contents(&self) -> Vec<Content> {
+        let mut contents: Vec<_> = self.claims.iter().map(|(_, content)| *content).collect();
+        contents.sort_unstable();
+        contents.dedup();
+        contents
+    }
+
+    /// Whether two contents lie under this name.
+    pub fn is_conflict(&self) -> bool {
+        self.contents().len() > 1 && self.objects.len() > 1
+    }
+}
+
+impl Inventory {
+    /// Whether there is an object of that name.
+    pub fn has(&self, name: &WalName) -> bool {
+        self.files.get(name).is_some_and(|item| !item.objects.is_empty())
+    }
+
+    /// The whole segments of a timeline, first to last.
+    pub fn segments(&self, timeline: Timeline) -> impl Iterator<Item = SegmentName> {
+        self.names().filter_map(move |name| match name {
+            WalName::Segment(segment) if segment.timeline == timeline => Some(segment),
+            _ => None,
+        })
+    }
+
+    /// The timelines whose history is there, in rising order.
+    pub fn histories(&self) -> impl Iterator<Item = Timeline> {
+        self.names().filter_map(|name| match name {
+            WalName::History(timeline) => Some(timeline),
+            _ => None,
+        })
+    }
+
+    /// The timelines of which there is anything, in rising order.
+    pub fn timelines(&self) -> Vec<Timeline> {
+        let mut all: Vec<_> = self.names().map(|name| name.timeline()).collect();
+        all.extend(self.pieces.keys().map(|segment| segment.timeline));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// How far the pieces of a segment reach from its first byte on without a gap, in bytes; by their names alone.
+    pub fn streamed(&self, segment: &SegmentName) -> u32 {
+        self.pieces.get(segment).map_or(0, |pieces| pieces::reach(pieces))
+    }
+
+    fn names(&self) -> impl Iterator<Item = WalName> {
+        self.files.iter().filter(|(_, item)| !item.objects.is_empty()).map(|(name, _)| *name)
+    }
+}
+
+impl Shelf<'_> {
+    /// All WAL of the cluster. An empty one says, with the store's authority, that there is none.
+    ///
+    /// # Errors
+    /// Where any part of the listing fails.
+    pub fn inventory(&self) -> Result<Inventory, Error> {
+        self.listed(&layout::root(self.cluster))
+    }
+
+    /// All WAL of a timeline.
+    ///
+    /// # Errors
+    /// As [`Shelf::inventory`].
+    pub fn inventory_of(&self, timeline: Timeline) -> Result<Inventory, Error> {
+        self.listed(&layout::folder(self.cluster, timeline))
+    }
+
+    /// What there is of the segments of one log: 4 GiB, 256 segments where each has 16 MiB.
+    ///
+    /// # Errors
+    /// As [`Shelf::inventory`].
+    pub fn inventory_of_log(&self, timeline: Timeline, log: u32) -> Result<Inventory, Error> {
+        self.listed(&layout::log_stem(self.cluster, timeline, log))
+    }
+
+    /// What there is of one file, and of those whose names begin so.
+    ///
+    /// # Errors
+    /// As [`Shelf::inventory`].
+    pub fn inventory_of_name(&self, name: &WalName) -> Result<Inventory, Error> {
+        self.listed(&layout::stem(self.cluster, name))
+    }
+
+    fn listed(&self, prefix: &str) -> Result<Inventory, Error> {
+        let mut inventory = Inventory::default();
+        for listed in self.store.list(prefix)? {
+            let dr_store::Listed { key, bytes, modified_at } = listed;
+            match layout::parse(self.cluster, &key) {
+                Some(Entry::Object { name, beside, encrypted }) => {
+                    let objects = &mut inventory.files.entry(name).or_default().objects;
+                    objects.push(Object { key, bytes, encrypted, beside, modified_at });
+                    objects.sort_by_key(|object| object.beside);
+                }
+                Some(Entry::Claim { name, content }) => inventory.files.entry(name).or_default().claims.push((key, content)),
+                Some(Entry::Piece { piece, encrypted }) => {
+                    let item = PieceItem { piece, key, bytes, encrypted, modified_at };
+                    inventory.pieces.entry(piece.segment).or_default().push(item);
+                }
+                None => {}
+            }
+        }
+        Ok(inventory)
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading WAL back: found by a listing, held against its claim, and given whole or not at all.
+
+use std::io::Read;
+
+use dr_catalogue::PublicKey;
+use dr_crypt::Identities;
+use dr_pipe::Sha256;
+
+use crate::claim::{self, Claim};
+use crate::inventory::{Inventory, Item, Object};
+use crate::shelf::contents;
+use crate::{Error, Shelf, WalName, header};
+
+/// With what WAL is opened and proved.
+#[derive(Clone, Copy, Default)]
+pub struct Opening<'a> {
+    /// Decrypt it. Where none is given, only what is not encrypted can be read.
+    pub identities: Option<&'a Identities>,
+    /// Whose claims are trusted; empty: all are. `Keyring::of(cluster)` gives them.
+    pub trusted: &'a [PublicKey],
+    /// Which of two contents to take where they are in conflict: the beginning of its SHA-256.
+    pub prefer_content: Option<&'a str>,
+}
+
+/// A file of WAL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Got {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Whether it was put together from pieces: so many bytes were streamed, zeros follow up to the segment's size.
+    pub partial: Option<u32>,
+}
+
+impl Shelf<'_> {
+    /// Reads a file of WAL, in memory: size and SHA-256 are those claimed. None where the store says that there is none. A
+    /// segment that is not there, but pieces of it are, is put together from these and filled up with zeros.
+    ///
+    /// # Errors
+    /// Wherever it cannot be told, or what is there cannot be proved; [`Error::Conflict`] where it is two contents.
+    pub fn get(&self, name: &WalName, opening: &Opening) -> Result<Option<Got>, Error> {
+        self.read_listed(&self.inventory_of_name(name)?, name, opening)
+    }
+
+    /// As [`Shelf::get`], out of an inventory that covers the name.
+    ///
+    /// # Errors
+    /// As [`Shelf::get`].
+    pub fn read_listed(&self, inventory: &Inventory, name: &WalName, opening: &Opening) -> Result<Option<Got>, Error> {
+        match inventory.files.get(name) {
+            Some(item) if !item.objects.is_empty() => {
+                self.read_item(item, name, opening).map(|bytes| Some(Got { bytes, partial: None }))
+            }
+            _ => self.read_pieces(inventory, name, opening),
+        }
+    }
+
+    /// The claims of a name, each held against its own, and its signature checked where there are trusted keys.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] or [`Error::Damaged`] at the first that is not right; as the store says.
+    pub fn claims_of(&self, item: &Item, name: &WalName, trusted: &[PublicKey]) -> Result<Vec<Claim>, Error> {
+        let read = |(key, content): &(String, _)| {
+            let text = self.store.read(key, claim::MAX_BYTES)?;
+            let object = format!("{}/{key}", self.store.location());
+            let subject = claim::Subject { object: &object, cluster: self.cluster, name: *name, content: *content };
+            Claim::decode(&subject, &text, trusted)
+        };
+        item.claims.iter().map(read).collect()
+    }
+
+    fn read_item(&self, item: &Item, name: &WalName, opening: &Opening) -> Result<Vec<u8>, Error> {
+        let mut claims = self.claims_of(item, name, opening.trusted)?;
+        if let Some(prefix) = opening.prefer_content {
+            claims.retain(|claim| claim.sha256.to_string().starts_with(prefix));
+        }
+        let contents = contents(&claims);
+        if contents.len() > 1 && item.objects.len() > 1 {
+            let contents = contents.keys().map(ToString::to_string).collect();
+            return Err(Error::Conflict { store: self.store.location().to_string(), name: *name, contents });
+        }
+        let mut failed = None;
+        for object in &item.objects {
+            if object.beside.is_some_and(|content| !contents.contains_key(&content)) {
+                continue;
+            }
+            match self.read_object(object, &claims, opening) {
+                Ok(bytes) => return Ok(bytes),
+                // One of a content that is not preferred, perhaps; another may be good.
+                Err(error @ Error::Damaged { .. }) => failed = failed.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let nothing = || Error::damaged(name, "there is no claim that says what it holds");
+        Err(failed.unwrap_or_else(nothing))
+    }
+
+    /// Reads an object that one of the claims fits, and proves it.
+    fn read_object(&self, object: &Object, claims: &[Claim], opening: &Opening) -> Result<Vec<u8>, Error> {
+        let shown = format!("{}/{}", self.store.location(), object.key);
+        let sizes = claims.iter().map(|claim| claim.object_bytes).max();
+        let Some(largest) = sizes else {
+            return Err(Error::damaged(shown, "there is no claim that says what it holds"));
+        };
+        let stored = match self.store.read(&object.key, largest) {
+            Err(dr_store::Error::Damaged { object, why }) => return Err(Error::Damaged { object, why }),
+            stored => stored?,
+        };
+        let digest = Sha256::of(&stored);
+        // What is kept beside the first object may be there in two encryptions, of which only the first is kept.
+        let fits = |claim: &&Claim| match object.beside {
+            Some(content) => claim.content() == content,
+            None => claim.object_sha256 == digest,
+        };
+        let claim = claims.iter().find(fits).ok_or_else(|| Error::damaged(&shown, "it is not what was claimed for it"))?;
+        let plain = open(&shown, &stored, object.encrypted, claim.bytes, opening)?;
+        if plain.len() as u64 != claim.bytes || Sha256::of(&plain) != claim.sha256 {
+            return Err(Error::damaged(shown, "what it holds is not what was claimed for it"));
+        }
+        Ok(plain)
+    }
+
+    fn read_pieces(&self, inventory: &Inventory, name: &WalName, opening: &Opening) -> Result<Option<Got>, Error> {
+        let WalName::Segment(segment) = name else { return Ok(None) };
+        let Some(pieces) = inventory.pieces.get(segment) else { return Ok(None) };
+        let Some(joined) = self.join(pieces, opening)? else { return Ok(None) };
+        let header = header::check_beginning(&joined.bytes, segment)?;
+        let (mut bytes, size) = (joined.bytes, header.segment_size.bytes());
+        let partial = u32::try_from(bytes.len()).expect("pieces end below 4 GiB");
+        if u64::from(partial) > size {
+            return Err(Error::damaged(name, format!("its pieces have more than {size} bytes")));
+        }
+        bytes.resize(usize::try_from(size).expect("at most 1 GiB"), 0);
+        Ok(Some(Got { bytes, partial: Some(partial) }))
+    }
+}
+
+/// Decrypts and decompresses an object that must hold `bytes` bytes; gives one more at most.
+pub(crate) fn open(object: &str, stored: &[u8], encrypted: bool, bytes: u64, opening: &Opening) -> Result<Vec<u8>, Error> {
+    if !encrypted {
+        return decompress(stored, bytes).map_err(|error| failed(object, error));
+    }
+    decompress(decrypting(object, stored, opening)?, bytes).map_err(|error| failed(object, error))
+}
+
+/// Decrypts an object, and does not decompress it.
+pub(crate) fn decrypt(object: &str, stored: Vec<u8>, encrypted: bool, opening: &Opening) -> Result<Vec<u8>, Error> {
+    if !encrypted {
+        return Ok(stored);
+    }
+    let mut compressed = Vec::with_capacity(stored.len());
+    decrypting(object, &stored, opening)?.read_to_end(&mut compressed).map_err(|error| failed(object, error))?;
+    Ok(compressed)
+}
+
+fn decrypting<'a>(object: &str, stored: &'a [u8], opening: &Opening) -> Result<impl Read + use<'a>, Error> {
+    let identities = opening.identities.ok_or(dr_crypt::Error::NoIdentity)?;
+    dr_crypt::decrypt(stored, identities).map_err(|error| within(object, error))
+}
+
+pub(crate) fn failed(object: &str, error: std::io::Error) -> Error {
+    match dr_crypt::Error::reading(object, error) {
+        dr_crypt::Error::Io { source, .. } => Error::damaged(object, source.to_string()),
+        error => within(object, error),
+    }
+}
+
+pub(crate) fn decompress(compressed: impl Read, bytes: u64) -> std::io::Result<Vec<u8>> {
+    let mut plain = Vec::with_capacity(usize::try_from(bytes.min(1 << 30)).unwrap_or_default() + 1);
+    let mut decoder = zstd::Decoder::new(compressed)?;
+    // A segment of 1 GiB is larger than any frame of ours needs its window to be.
+    decoder.window_log_max(27)?;
+    decoder.take(bytes + 1).read_to_end(&mut plain)?;
+    Ok(plain)
+}
+
+/// Damage of the stream, with the object's name; everything else as it is.
+fn within(object: &str, error: dr_crypt::Error) -> Error {
+    match error {
+        dr_crypt::Error::Damaged(_) | dr_crypt::Error::NotAge | dr_crypt::Error::Header(_) | dr_crypt::Error::Empty => {
+            Error::damaged(object, error.to_string())
+        }
+        other => other.into(),
+    }
+}
