@@ -1,3 +1,32 @@
-//! Restores a whole cluster to any moment.
+//! Restores a whole cluster to any moment: see dr-recover(1).
 
-fn main() {}
+mod adapt;
+mod args;
+mod backup_manifest;
+mod choose;
+mod delta;
+mod directory;
+mod fetch;
+mod layout;
+mod log;
+mod moment;
+mod old_wal;
+mod plan;
+mod recover;
+mod server;
+mod settings;
+mod stored;
+mod survey;
+mod tablespaces;
+mod target;
+mod timed;
+mod unpack;
+mod window;
+mod write;
+
+/// This tool's name, as messages, sessions and records have it.
+const TOOL: &str = "dr-recover";
+
+fn main() -> std::process::ExitCode {
+    dr_pipe::run(|args: args::Args| recover::recover(&args, chrono::Utc::now))
+}

@@ -1,0 +1,337 @@
+//! Which base, which WAL, and what is PostgreSQL told? Decided, and proved, before a byte is written.
+
+use chrono::{DateTime, Utc};
+use dr_pipe::{Exit, Failure, warn};
+use dr_wal::stamps::What;
+use dr_wal::{Lsn, SegmentName, WalName};
+
+use crate::TOOL;
+use crate::log::{Last, Log};
+use crate::moment::{both, postgres};
+use crate::survey::Survey;
+use crate::target::{Aim, Target};
+use crate::timed::{Timed, judge};
+use crate::window::{Blocked, Limit, Point, Reach, Way};
+
+/// How a refusal ends.
+const NOTHING: &str = "nothing was written";
+
+/// Where PostgreSQL is to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// At the end of the WAL.
+    End,
+    /// Where the base is consistent.
+    Consistent,
+    /// Before the first transaction that ended after this moment.
+    Time(DateTime<Utc>),
+    /// At the record that begins there.
+    Lsn(Lsn),
+    /// At the end of this transaction.
+    Xid(u32),
+}
+
+/// A base, the way from it to the target, and what proves it.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The base.
+    pub base: Point,
+    /// The timelines.
+    pub way: Way,
+    /// The WAL.
+    pub reach: Reach,
+    /// What PostgreSQL is told.
+    pub goal: Goal,
+    /// Whether what stands at the goal is replayed.
+    pub inclusive: bool,
+    /// Replay that ends before has lost something.
+    pub at_least: Lsn,
+    /// Segments that are fetched; for a time, at most.
+    pub segments: usize,
+    /// The last transaction that is known in the WAL.
+    pub latest_at: Option<DateTime<Utc>>,
+    /// Where nothing ended between it and the target: the last transaction before.
+    pub idle_since: Option<DateTime<Utc>>,
+}
+
+/// Chooses for `target` among `bases`.
+///
+/// # Errors
+/// 66 where the target cannot be reached, with what is missing and what can be reached; 65 where two contents claim to be a
+/// segment that is needed; 69 where a store did not answer that may hold more.
+pub fn choose(target: &Target, bases: &[Point], survey: &Survey<'_>, log: &Log<'_>) -> Result<Chosen, Failure> {
+    let asked = Asked { target, bases, survey, log };
+    let limit = match &target.aim {
+        Aim::Time(at) => Limit::At(*at),
+        Aim::Lsn(lsn) => Limit::Lsn(*lsn),
+        _ => Limit::None,
+    };
+    let way = Way::find(&survey.held, bases, target.timeline, limit).map_err(|why| asked.blocked(None, why))?;
+    let found = match &target.aim {
+        Aim::Xid(_) | Aim::Name(_) => Some(asked.find(&way)?),
+        _ => None,
+    };
+    let limit = found.map_or(limit, Limit::Lsn);
+    let base = way.base(limit).map_err(|why| asked.blocked(Some(&way), why))?.clone();
+    let reach = way.reach(&survey.held, &base);
+    if !reach.is_consistent(&base) {
+        let message = format!("{} cannot be used: WAL that it needs is missing, {}", base.name, reach.gap(survey.held.size));
+        return Err(asked.refusal(message, &way, &base));
+    }
+    let mut chosen = asked.settle(way, base, reach, found)?;
+    let needed = chosen.reach.segments[chosen.reach.inside.min(chosen.segments)..chosen.segments].to_vec();
+    if let (Some(name), None) = (survey.conflict(&needed), survey.prefers_content()) {
+        let message = format!("segment {name} has two contents: two servers archived to one place");
+        let hint = format!("find out which is right, and name it with --prefer-content; {NOTHING}");
+        return Err(Failure::new(Exit::Damaged, message, hint));
+    }
+    chosen.segments = chosen.segments.max(1);
+    asked.mention(&chosen);
+    Ok(chosen)
+}
+
+/// A question, and whom to ask.
+struct Asked<'a> {
+    target: &'a Target,
+    bases: &'a [Point],
+    survey: &'a Survey<'a>,
+    log: &'a Log<'a>,
+}
+
+impl Asked<'_> {
+    /// What PostgreSQL is told, and what must be there for it.
+    fn settle(&self, way: Way, base: Point, reach: Reach, found: Option<Lsn>) -> Result<Chosen, Failure> {
+        let size = self.survey.held.size;
+        let fetched = &reach.segments[reach.inside..];
+        let last = if self.target.aim == Aim::Immediate { Last::default() } else { self.log.last(fetched)? };
+        let mut chosen = Chosen {
+            at_least: base.stop,
+            segments: reach.segments.len(),
+            goal: Goal::End,
+            inclusive: self.target.inclusive,
+            latest_at: last.ended,
+            idle_since: None,
+            way,
+            base,
+            reach,
+        };
+        match &self.target.aim {
+            Aim::Immediate => {
+                chosen.goal = Goal::Consistent;
+                chosen.segments = chosen.reach.up_to(Lsn(chosen.base.stop.0.saturating_sub(1)), size).len();
+            }
+            Aim::Latest => {
+                self.must_be_whole(&chosen)?;
+                chosen.at_least = last.record.map_or(chosen.base.stop, |(_, end)| end.max(chosen.base.stop));
+                if !self.target.promotes {
+                    self.stop_at_last(&mut chosen, &last);
+                }
+            }
+            Aim::Time(at) => self.settle_time(&mut chosen, *at, &last)?,
+            Aim::Lsn(lsn) => self.settle_lsn(&mut chosen, *lsn, &last)?,
+            Aim::Xid(_) | Aim::Name(_) => {
+                let lsn = found.unwrap_or(chosen.base.stop);
+                chosen.goal = match &self.target.aim {
+                    Aim::Xid(xid) => Goal::Xid(*xid),
+                    // PostgreSQL stops at the first of that name; this is the last.
+                    _ => Goal::Lsn(lsn),
+                };
+                chosen.at_least = lsn;
+                chosen.segments = chosen.reach.up_to(lsn, size).len();
+                if lsn >= chosen.reach.until {
+                    let message =
+                        format!("{} was found, and WAL before it is missing, {}", self.target.aim, chosen.reach.gap(size));
+                    return Err(self.refusal(message, &chosen.way, &chosen.base));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn settle_time(&self, chosen: &mut Chosen, at: DateTime<Utc>, last: &Last) -> Result<(), Failure> {
+        let end = chosen.reach.segments.last().filter(|_| chosen.reach.resumes.is_none());
+        let stored_at = end.and_then(|name| self.survey.stored_at(name));
+        match judge(at, self.target.inclusive, last, stored_at) {
+            Timed::Stops => chosen.goal = Goal::Time(at),
+            Timed::Idle { proved } => {
+                if !proved {
+                    self.must_be_whole(chosen)?;
+                }
+                self.stop_at_last(chosen, last);
+            }
+            Timed::Beyond => return Err(self.beyond(chosen, last)),
+        }
+        Ok(())
+    }
+
+    fn settle_lsn(&self, chosen: &mut Chosen, lsn: Lsn, last: &Last) -> Result<(), Failure> {
+        if lsn > chosen.reach.until {
+            return Err(self.beyond(chosen, last));
+        }
+        match last.record {
+            // Nothing begins there: the last record is the last that is before it.
+            Some((_, end)) if end <= lsn => self.stop_at_last(chosen, last),
+            None => chosen.goal = Goal::Consistent,
+            Some(_) => {
+                chosen.goal = Goal::Lsn(lsn);
+                chosen.at_least = lsn;
+                chosen.segments = chosen.reach.up_to(lsn, self.survey.held.size).len();
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that is there is replayed, and nothing that is archived from now on: the source may live still.
+    fn stop_at_last(&self, chosen: &mut Chosen, last: &Last) {
+        chosen.idle_since = last.ended;
+        chosen.inclusive = true;
+        match last.record {
+            Some((begins, _)) if begins >= chosen.base.stop => {
+                (chosen.goal, chosen.at_least) = (Goal::Lsn(begins), begins);
+            }
+            _ => chosen.goal = Goal::Consistent,
+        }
+    }
+
+    /// The end of the WAL is an end only where nothing lies behind it, and no store is out of sight.
+    fn must_be_whole(&self, chosen: &Chosen) -> Result<(), Failure> {
+        if chosen.reach.resumes.is_some() {
+            let message = format!("the WAL has a hole: {} is missing", chosen.reach.gap(self.survey.held.size));
+            return Err(self.refusal(message, &chosen.way, &chosen.base));
+        }
+        match self.survey.unreachable.first() {
+            None => Ok(()),
+            Some((location, failure)) => {
+                let hint =
+                    format!("where its last WAL is wanted, wait for it; if it is gone for good, leave it out of --from; {NOTHING}");
+                Err(Failure::new(failure.exit, format!("{location} may hold later WAL: {}", failure.message), hint))
+            }
+        }
+    }
+
+    /// Where a transaction or a restore point lies.
+    fn find(&self, way: &Way) -> Result<Lsn, Failure> {
+        let mut segments: Vec<SegmentName> = Vec::new();
+        for base in &way.bases {
+            let reach = way.reach(&self.survey.held, base);
+            segments.extend(&reach.segments[reach.inside..]);
+        }
+        segments.sort_by_key(|name| name.start(self.survey.held.size));
+        segments.dedup();
+        let found = self.log.find(&segments, |what| match (&self.target.aim, what) {
+            (Aim::Xid(wanted), What::Commit { xid } | What::Abort { xid }) => wanted == xid,
+            (Aim::Name(wanted), What::RestorePoint(name)) => wanted == name,
+            _ => false,
+        })?;
+        found.map(|(_, stamp)| stamp.lsn).ok_or_else(|| {
+            let message = format!("{} is not in the WAL that can be replayed", self.target.aim);
+            let hint = match way.bases.first() {
+                Some(first) => format!("{} segments were read; {}; {NOTHING}", segments.len(), self.window(way, first)),
+                None => NOTHING.into(),
+            };
+            Failure::new(Exit::Missing, message, hint)
+        })
+    }
+
+    fn beyond(&self, chosen: &Chosen, last: &Last) -> Failure {
+        let size = self.survey.held.size;
+        let (aim, reach) = (&self.target.aim, &chosen.reach);
+        let message = match (reach.resumes, last.ended) {
+            (Some(_), _) => format!("{aim} cannot be reached: the WAL has a hole before it, {} is missing", reach.gap(size)),
+            (None, Some(at)) => {
+                format!("{aim} is not reached: the WAL ends at {}, its last transaction at {}", reach.until, both(at))
+            }
+            (None, None) => format!("{aim} is not reached: the WAL ends at {}", reach.until),
+        };
+        self.refusal(message, &chosen.way, &chosen.base)
+    }
+
+    fn blocked(&self, way: Option<&Way>, why: Blocked) -> Failure {
+        match why {
+            Blocked::NoHistory(timeline) => Failure::new(
+                Exit::Missing,
+                format!(
+                    "{timeline}.history is missing: there is WAL of timeline {}, and nobody knows where it came from",
+                    timeline.0
+                ),
+                format!("push the file from pg_wal of a server, or name another timeline with --timeline; {NOTHING}"),
+            ),
+            Blocked::NoTimeline(timeline) => Failure::new(
+                Exit::Missing,
+                format!("timeline {} is not known: there is no {timeline}.history", timeline.0),
+                format!("known are {}; {NOTHING}", self.timelines()),
+            ),
+            Blocked::NoBase(timeline) => Failure::new(
+                Exit::Missing,
+                format!("no base backup lies on the way to timeline {}", timeline.0),
+                format!("dr-list --kind base shows what there is, --timeline chooses another; {NOTHING}"),
+            ),
+            Blocked::TooEarly(first) => {
+                let message = format!("{} lies before the end of the first backup, {}", self.target.aim, first.name);
+                let window = way.map(|way| self.window(way, &first)).unwrap_or_default();
+                Failure::new(Exit::Missing, message, format!("{window}; {NOTHING}"))
+            }
+        }
+    }
+
+    fn refusal(&self, message: String, way: &Way, base: &Point) -> Failure {
+        let later = way.bases.iter().find(|other| other.stop > base.stop);
+        let later = later.map(|other| format!(", and {}", self.window(way, other))).unwrap_or_default();
+        Failure::new(Exit::Missing, message, format!("{}{later}; {NOTHING}", self.window(way, base)))
+    }
+
+    /// What can be reached from a base, in words.
+    fn window(&self, way: &Way, base: &Point) -> String {
+        let reach = way.reach(&self.survey.held, base);
+        if !reach.is_consistent(base) {
+            return format!("{} cannot be recovered at all", base.name);
+        }
+        let last = self.log.last(&reach.segments[reach.inside..]).ok().and_then(|last| last.ended);
+        let last = last.filter(|at| *at > base.stopped_at).map(|at| format!(" ({})", both(at))).unwrap_or_default();
+        let (from, at) = (base.stop, both(base.stopped_at));
+        format!("{} reaches from {from} ({at}) to {}{last}", base.name, reach.until)
+    }
+
+    fn timelines(&self) -> String {
+        let mut known: Vec<_> = self.survey.held.timelines.histories().map(|history| history.timeline.0).collect();
+        known.extend(self.bases.iter().map(|base| base.timeline.0));
+        known.sort_unstable();
+        known.dedup();
+        known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What the operator should know although the way is clear.
+    fn mention(&self, chosen: &Chosen) {
+        let since = || chosen.idle_since.map_or("the backup".into(), both);
+        match (&self.target.aim, &chosen.goal) {
+            (Aim::Time(at), Goal::Lsn(_) | Goal::Consistent) => {
+                warn(TOOL, format!("no transaction after {} is in the WAL: all of it is replayed, up to {}", both(*at), since()));
+            }
+            (Aim::Lsn(lsn), Goal::Consistent) if *lsn > chosen.base.stop => {
+                warn(TOOL, format!("the WAL has no record up to {lsn}: the end of the backup is as far"));
+            }
+            _ => {}
+        }
+        let before = chosen.way.legs.iter().rev().skip(1).map(|leg| SegmentName { timeline: leg.timeline, ..chosen.reach.missing });
+        let partial = before.map(WalName::Partial).find(|name| self.survey.has(name));
+        if let (Goal::End, Some(name)) = (&chosen.goal, partial) {
+            warn(TOOL, format!("{name} may hold later transactions: see dr-recover(1), CAVEATS"));
+        }
+        for (location, failure) in &self.survey.unreachable {
+            warn(TOOL, format!("{location} is left out: {}", failure.message));
+        }
+    }
+}
+
+impl Chosen {
+    /// What PostgreSQL is told, as name and value of a setting; none where it goes to the end.
+    pub fn setting(&self) -> Option<(&'static str, String)> {
+        match &self.goal {
+            Goal::End => None,
+            Goal::Consistent => Some(("recovery_target", "immediate".into())),
+            Goal::Time(at) => Some(("recovery_target_time", postgres(*at))),
+            Goal::Lsn(lsn) => Some(("recovery_target_lsn", lsn.to_string())),
+            Goal::Xid(xid) => Some(("recovery_target_xid", xid.to_string())),
+        }
+    }
+}

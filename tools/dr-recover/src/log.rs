@@ -1,0 +1,100 @@
+//! Which moments does the WAL hold? Segments are read back from the end, several at once, only as far as a question needs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use dr_pipe::Failure;
+use dr_wal::stamps::{self, Scan, Stamp, What};
+use dr_wal::{Lsn, SegmentName};
+
+use crate::survey::Survey;
+
+/// Scans of segments, each made once.
+pub struct Log<'s> {
+    survey: &'s Survey<'s>,
+    jobs: usize,
+    known: Mutex<HashMap<SegmentName, Arc<Scan>>>,
+}
+
+/// The last moments of a row of segments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Last {
+    /// The end of the last transaction: the latest moment, not the last record, as clocks go back.
+    pub ended: Option<DateTime<Utc>>,
+    /// The latest moment at which the server said anything, such as a checkpoint.
+    pub sign: Option<DateTime<Utc>>,
+    /// Where the last whole record begins, and where it ends.
+    pub record: Option<(Lsn, Lsn)>,
+}
+
+impl<'s> Log<'s> {
+    /// Nothing is read yet.
+    pub fn new(survey: &'s Survey<'s>, jobs: usize) -> Self {
+        Log { survey, jobs, known: Mutex::default() }
+    }
+
+    /// The last moments of `segments`, read back to the last one in which a transaction ended.
+    ///
+    /// # Errors
+    /// As reading them.
+    pub fn last(&self, segments: &[SegmentName]) -> Result<Last, Failure> {
+        let mut last = Last::default();
+        // The last one is enough where anything happens at all.
+        let (before, end) = segments.split_at(segments.len().saturating_sub(1));
+        for batch in std::iter::once(end).chain(before.rchunks(self.jobs)) {
+            for scan in self.scans(batch)?.iter().rev() {
+                if let (None, Some(begins)) = (last.record, scan.last) {
+                    last.record = Some((begins, scan.end));
+                }
+                last.sign = last.sign.max(scan.stamps.iter().map(|stamp| stamp.at).max());
+                last.ended = scan.stamps.iter().filter(|stamp| ends_transaction(stamp)).map(|stamp| stamp.at).max();
+                if last.ended.is_some() {
+                    return Ok(last);
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    /// The last record of `segments` that `wanted` knows, and how many there are of them in the segment where it lies.
+    ///
+    /// # Errors
+    /// As reading them.
+    pub fn find(&self, segments: &[SegmentName], wanted: impl Fn(&What) -> bool) -> Result<Option<(SegmentName, Stamp)>, Failure> {
+        for batch in segments.rchunks(self.jobs) {
+            for (name, scan) in batch.iter().zip(self.scans(batch)?).rev() {
+                if let Some(stamp) = scan.stamps.iter().rev().find(|stamp| wanted(&stamp.what)) {
+                    return Ok(Some((*name, stamp.clone())));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The scans of a few segments, made at once.
+    fn scans(&self, batch: &[SegmentName]) -> Result<Vec<Arc<Scan>>, Failure> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = batch.iter().map(|name| scope.spawn(|| self.scan(name))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a panic ends the process")).collect()
+        })
+    }
+
+    fn scan(&self, name: &SegmentName) -> Result<Arc<Scan>, Failure> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scan) = known().get(name) {
+            return Ok(Arc::clone(scan));
+        }
+        let bytes = self.survey.read(&(*name).into())?;
+        // It was listed a moment ago: who deletes it now is at work on the same archive.
+        let gone = || dr_wal::Error::Damaged { object: name.to_string(), why: "it was listed, and is not there any more".into() };
+        let scan = Arc::new(stamps::scan(&bytes.ok_or_else(gone)?, name)?);
+        known().insert(*name, Arc::clone(&scan));
+        Ok(scan)
+    }
+}
+
+/// Whether PostgreSQL looks at the time of this record when it recovers to a time: the end of a transaction.
+fn ends_transaction(stamp: &Stamp) -> bool {
+    matches!(stamp.what, What::Commit { .. } | What::Abort { .. })
+}

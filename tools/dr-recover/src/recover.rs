@@ -1,0 +1,166 @@
+//! Recovers a cluster: plans, restores, and follows the server to its target.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use dr_crypt::Identities;
+use dr_pipe::progress::Progress;
+use dr_pipe::record::{self, Record};
+use dr_pipe::{Exit, Failure, Outcome, stream, warn};
+
+use dr_wal::{Timeline, WalName};
+
+use crate::TOOL;
+use crate::adapt;
+use crate::args::Args;
+use crate::choose::{Chosen, Goal};
+use crate::plan::{self, Planned};
+use crate::server::{Arrived, Launch, State};
+use crate::write::Work;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// As dr-recover(1) lists them.
+pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
+    let started_at = now();
+    let below = args.tablespaces_below.as_deref().map(absolute).transpose()?;
+    let args = &Args { into: absolute(&args.into)?, tablespaces_below: below, ..args.clone() };
+    if rustix::process::geteuid().is_root() && !args.preflight {
+        let hint = "run it as the user that runs the server: su postgres -c '…'; nothing was written";
+        return Err(Failure::new(Exit::Config, "PostgreSQL does not run as root, and all files would be root's", hint));
+    }
+    if args.from.from.is_empty() {
+        return Err(dr_catalogue::Error::NoStore.into());
+    }
+    // Of what is not encrypted nobody needs to be able to decrypt it.
+    let named = !args.identities.identities.is_empty();
+    let identities = named.then(|| Identities::read(&args.identities, TOOL)).transpose()?;
+    let planned = plan::plan(args, identities.as_ref())?;
+    let plan = planned.record(args);
+    let launch = if args.start { Some(launch(args, &planned)?) } else { None };
+    let work = Work::prepare(&planned, args)?;
+    if args.preflight {
+        return print(&Record::Plan(Box::new(plan)));
+    }
+    let planned_at = now();
+    let progress = Progress::new(TOOL, Some(plan.restored_bytes));
+    let written = work.write(planned_at, &progress)?;
+    progress.finish();
+    let restored_at = now();
+    let mut recovered = record::Recovered {
+        plan,
+        state: "restored".into(),
+        reached_lsn: None,
+        reached_at: None,
+        timeline: None,
+        written_bytes: written.written_bytes,
+        kept_bytes: written.kept_bytes,
+        moved_aside: written.moved_aside.map(|path| path.display().to_string()),
+        started_at,
+        finished_at: restored_at,
+        plan_seconds: seconds(started_at, planned_at),
+        restore_seconds: seconds(planned_at, restored_at),
+        replay_seconds: None,
+    };
+    if let Some(launch) = launch {
+        launch.start()?;
+        recovered.state = "started".into();
+        if args.wait {
+            let arrived = wait(&launch, &planned)?;
+            recovered.replay_seconds = Some(seconds(restored_at, now()));
+            tell(&mut recovered, &arrived);
+        }
+        recovered.finished_at = now();
+    }
+    if !args.standby {
+        warn(
+            TOOL,
+            "archive_mode is off in postgresql.auto.conf: before this server is used, give it an archive of its own, and turn it on",
+        );
+    }
+    print(&Record::Recovered(Box::new(recovered)))
+}
+
+/// Follows the server, and lets none stand that has not come as far as it was proved to be possible.
+fn wait(launch: &Launch, planned: &Planned<'_>) -> Result<Arrived, Failure> {
+    let segment_bytes = planned.survey.held.size.bytes();
+    let progress = Progress::new(TOOL, Some(planned.chosen.segments as u64 * segment_bytes));
+    let arrived = launch.follow(segment_bytes, &progress)?;
+    progress.finish();
+    match short(&planned.chosen, &arrived) {
+        None => {
+            if let Some(timeline) = arrived.timeline {
+                offer(&launch.data, timeline)?;
+            }
+            Ok(arrived)
+        }
+        Some(why) => {
+            launch.stop()?;
+            let hint = format!("the server was stopped: do not use {}; report this, with its log", launch.data.display());
+            Err(Failure::new(Exit::Damaged, format!("the server ended its recovery too early: {why}"), hint))
+        }
+    }
+}
+
+/// Has the history of the new timeline archived as soon as archive_mode is on: PostgreSQL notes that it must be only where it is on
+/// already, and WAL of a timeline of unknown origin is of little use.
+fn offer(data: &Path, timeline: Timeline) -> Result<(), Failure> {
+    let status = data.join("pg_wal/archive_status").join(format!("{}.ready", WalName::History(timeline)));
+    adapt::file(&status, b"")
+}
+
+/// What is missing from where a server has come to; none where it is where it was to go.
+fn short(chosen: &Chosen, arrived: &Arrived) -> Option<String> {
+    if chosen.goal != Goal::End && !arrived.stopped {
+        return Some("it did not stop at its target".into());
+    }
+    let at_least = if chosen.inclusive || chosen.goal == Goal::End { chosen.at_least } else { chosen.base.stop };
+    match arrived.lsn {
+        Some(lsn) if lsn < at_least => Some(format!("at {lsn}, and the WAL goes on to {at_least}")),
+        None if arrived.state == State::Promoted => Some("nobody knows where".into()),
+        _ => None,
+    }
+}
+
+fn tell(recovered: &mut record::Recovered, arrived: &Arrived) {
+    recovered.state = match arrived.state {
+        State::Replaying => "started",
+        State::Paused => "paused",
+        State::ShutDown => "shutdown",
+        State::Promoted => "promoted",
+    }
+    .into();
+    recovered.reached_lsn = arrived.lsn.map(|lsn| lsn.to_string());
+    recovered.reached_at = arrived.at;
+    recovered.timeline = arrived.timeline.map(|timeline| timeline.0);
+}
+
+fn launch(args: &Args, planned: &Planned<'_>) -> Result<Launch, Failure> {
+    let major = planned.major().ok_or_else(|| {
+        let message = format!("{} does not say which PostgreSQL it is of", planned.manifest.name);
+        Failure::new(Exit::Config, message, "start the server yourself: leave --start out; nothing was written")
+    })?;
+    Ok(Launch {
+        pg_ctl: Launch::programs(args.bindir.as_deref(), major)?,
+        data: args.into.clone(),
+        port: args.port,
+        socket_dir: args.socket_dir.as_deref().map_or_else(|| Ok(args.into.clone()), absolute)?,
+        listen: args.listen.clone(),
+    })
+}
+
+fn absolute(path: &Path) -> Result<std::path::PathBuf, Failure> {
+    // Without a slash at its end, so that its name can be told.
+    let path: std::path::PathBuf = path.components().collect();
+    std::path::absolute(&path).map_err(|error| Failure::io(path.display(), &error))
+}
+
+fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    (to - from).num_milliseconds() as f64 / 1000.0
+}
+
+fn print(record: &Record) -> Outcome {
+    record::write(&mut stream::records()?, record).map_err(|error| Failure::io("standard output", &error))?;
+    Ok(Exit::Good)
+}

@@ -1,0 +1,343 @@
+//! The recovered server: started by pg_ctl, followed by its log until it is where it was to go.
+//!
+//! The log, not a session, says how far it is: it needs no role, no password and no open port, and it says why it ended.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use dr_pipe::progress::Progress;
+use dr_pipe::{Exit, Failure};
+use dr_postgres::clients::Client;
+use dr_wal::{History, Lsn, Timeline, WalName};
+
+use crate::directory;
+use crate::settings::sh;
+
+/// The server's log while it recovers, in its data directory.
+pub const LOG: &str = "dr-recover.log";
+
+/// How long a server may take to write its postmaster.pid.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the log is looked at.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// pg_ctl of the right major.
+    pub pg_ctl: PathBuf,
+    /// The data directory.
+    pub data: PathBuf,
+    /// Its port, also a part of its socket's name.
+    pub port: u16,
+    /// Where its socket is.
+    pub socket_dir: PathBuf,
+    /// On which addresses it listens; usually none.
+    pub listen: String,
+}
+
+/// What a log says, so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// That it stops at its target.
+    pub stopped: bool,
+    /// The last transaction that was replayed.
+    pub last_at: Option<DateTime<Utc>>,
+    /// Which timeline it goes on with.
+    pub timeline: Option<Timeline>,
+    /// Where it is.
+    pub state: State,
+    /// Names of files that were fetched.
+    pub fetched: u64,
+    /// What it, or dr-wal-fetch, said last before it ended.
+    pub fatal: Option<String>,
+    /// The first line of dr-wal-fetch's last failure.
+    pub fetch_failed: Option<String>,
+}
+
+/// Where a server is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It replays.
+    #[default]
+    Replaying,
+    /// It waits at the target for somebody to decide.
+    Paused,
+    /// It was told to stop at the target.
+    ShutDown,
+    /// It is a primary.
+    Promoted,
+}
+
+/// Where a server has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Where it is.
+    pub state: State,
+    /// Where replay ended, where that can be known.
+    pub lsn: Option<Lsn>,
+    /// The last transaction.
+    pub at: Option<DateTime<Utc>>,
+    /// Its timeline, if it was promoted.
+    pub timeline: Option<Timeline>,
+    /// Whether it said that it stopped at its target.
+    pub stopped: bool,
+}
+
+impl Launch {
+    /// The programs of a major version: those in `bindir` where it is named, else wherever packages put them.
+    ///
+    /// # Errors
+    /// 78 where there are none of that version.
+    pub fn programs(bindir: Option<&Path>, major: u32) -> Result<PathBuf, Failure> {
+        let client = match bindir {
+            Some(bindir) => Client::at(&bindir.join("pg_ctl"))?,
+            None => Client::find("pg_ctl", major)?,
+        };
+        if client.version.major != major {
+            let message = format!("{client}: the backup is of PostgreSQL {major}");
+            let hint = format!("install the package postgresql-{major}, or name its programs with --bindir; nothing was written");
+            return Err(Failure::new(Exit::Config, message, hint));
+        }
+        Ok(client.path)
+    }
+
+    /// Starts the server, and waits until it has begun.
+    ///
+    /// # Errors
+    /// 78 or 65 with its last words, where it ends at once.
+    pub fn start(&self) -> Result<(), Failure> {
+        let options = [
+            ("data_directory", self.data.display().to_string()),
+            ("port", self.port.to_string()),
+            ("unix_socket_directories", self.socket_dir.display().to_string()),
+            ("listen_addresses", self.listen.clone()),
+            // Its words are read: in English, in one place.
+            ("lc_messages", "C".into()),
+            ("logging_collector", "off".into()),
+            ("log_destination", "stderr".into()),
+            ("log_min_messages", "warning".into()),
+            ("log_line_prefix", "%m [%p] ".into()),
+            ("log_timezone", "UTC".into()),
+        ];
+        let options: Vec<_> = options.iter().map(|(name, value)| format!("-c {}", sh(&format!("{name}={value}")))).collect();
+        let mut command = Command::new(&self.pg_ctl);
+        command.args(["start", "-W", "-s", "-D"]).arg(&self.data).arg("-l").arg(self.data.join(LOG));
+        command.arg("-o").arg(options.join(" "));
+        let output = dr_pipe::child::output(&mut command).map_err(|error| Failure::io(self.pg_ctl.display(), &error))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(self.ended(&said, &self.heard()));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while self.pid()?.is_none() {
+            let heard = self.heard();
+            if heard.fatal.is_some() || heard.state != State::Replaying || Instant::now() > deadline {
+                return if heard.fatal.is_none() && heard.state != State::Replaying { Ok(()) } else { Err(self.ended("", &heard)) };
+            }
+            std::thread::park_timeout(INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// Follows the server until it has arrived. `segment_bytes` are added to `progress` for each file that it fetched.
+    ///
+    /// # Errors
+    /// With its last words where it ends before: 69 where WAL could not be fetched, 66 where the target was not in the WAL, 78
+    /// where its configuration does not fit this machine, else 65.
+    pub fn follow(&self, segment_bytes: u64, progress: &Progress) -> Result<Arrived, Failure> {
+        let mut fetched = 0;
+        loop {
+            // In this order: what it said before it ended is in the log.
+            let alive = self.pid()?.is_some();
+            let heard = self.heard();
+            progress.add(segment_bytes * (heard.fetched - fetched));
+            fetched = heard.fetched;
+            match heard.state {
+                State::Replaying if alive => std::thread::park_timeout(INTERVAL),
+                State::Replaying => return Err(self.ended("", &heard)),
+                state => return self.arrived(state, heard),
+            }
+        }
+    }
+
+    /// Ends a server that must not be used.
+    ///
+    /// # Errors
+    /// 74 where pg_ctl cannot be run.
+    pub fn stop(&self) -> Result<(), Failure> {
+        let mut command = Command::new(&self.pg_ctl);
+        command.args(["stop", "-w", "-s", "-m", "immediate", "-D"]).arg(&self.data);
+        dr_pipe::child::output(&mut command).map(drop).map_err(|error| Failure::io(self.pg_ctl.display(), &error))
+    }
+
+    fn arrived(&self, state: State, heard: Heard) -> Result<Arrived, Failure> {
+        let mut arrived = Arrived { state, lsn: None, at: heard.last_at, timeline: heard.timeline, stopped: heard.stopped };
+        match (state, heard.timeline) {
+            (State::Promoted, Some(timeline)) => {
+                let path = self.data.join("pg_wal").join(WalName::History(timeline).to_string());
+                let text = fs::read(&path).map_err(|error| Failure::io(path.display(), &error))?;
+                arrived.lsn = History::parse(timeline, &text)?.parent().map(|switch| switch.at);
+            }
+            _ => arrived.lsn = self.asked(),
+        }
+        Ok(arrived)
+    }
+
+    /// Where a server that can be asked says that it is; none where it lets us not in.
+    fn asked(&self) -> Option<Lsn> {
+        let user = std::env::var("PGUSER").unwrap_or_else(|_| "postgres".into());
+        let text = format!("host={} port={} user={user} dbname=postgres connect_timeout=5", self.socket_dir.display(), self.port);
+        let conn = dr_postgres::ConnInfo::resolve(&text, &dr_postgres::Environment::of_process()).ok()?;
+        let mut session = dr_postgres::Session::connect(&conn, crate::TOOL).ok()?;
+        session.query("SELECT pg_catalog.pg_last_wal_replay_lsn()").ok()?.value().ok()?.parse().ok()
+    }
+
+    fn pid(&self) -> Result<Option<i32>, Failure> {
+        directory::running(&self.data).map_err(|error| Failure::io(self.data.display(), &error))
+    }
+
+    fn heard(&self) -> Heard {
+        let text = fs::read(self.data.join(LOG)).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(Vec::new()),
+            _ => Err(error),
+        });
+        hear(&String::from_utf8_lossy(&text.unwrap_or_default()))
+    }
+
+    fn ended(&self, said: &str, heard: &Heard) -> Failure {
+        let fatal = heard.fatal.as_deref().unwrap_or(if said.is_empty() { "it said nothing" } else { said });
+        let log = self.data.join(LOG);
+        let (exit, what) = verdict(fatal);
+        let message = match &heard.fetch_failed {
+            Some(why) if exit == Exit::Unavailable => format!("the server ended: {why}"),
+            _ => format!("the server ended: {fatal}"),
+        };
+        let again = format!("{} start -D {}", self.pg_ctl.display(), self.data.display());
+        Failure::new(
+            exit,
+            message,
+            format!("{what}; all it said is in {}; nothing is lost: `{again}` goes on from there", log.display()),
+        )
+    }
+}
+
+/// Reads a server's log. The words are those of PostgreSQL 13 to 18, with `lc_messages = C`.
+pub fn hear(log: &str) -> Heard {
+    let mut heard = Heard::default();
+    for line in log.lines() {
+        let after = |words: &str| line.split_once(words).map(|(_, rest)| rest);
+        if after("LOG:  restored log file \"").is_some() {
+            heard.fetched += 1;
+        } else if after("LOG:  recovery stopping ").is_some() {
+            heard.stopped = true;
+        } else if let Some(rest) = after("LOG:  last completed transaction was at log time ") {
+            heard.last_at = moment(rest);
+        } else if let Some(rest) = after("LOG:  selected new timeline ID: ") {
+            heard.timeline = rest.trim().parse().ok().map(Timeline);
+        } else if after("LOG:  pausing at the end of recovery").is_some() {
+            heard.state = State::Paused;
+        } else if after("LOG:  shutdown at recovery target").is_some() {
+            heard.state = State::ShutDown;
+        } else if after("LOG:  database system is ready to accept connections").is_some() && heard.timeline.is_some() {
+            heard.state = State::Promoted;
+        } else if let Some(rest) = after("dr-wal-fetch: error: ") {
+            heard.fetch_failed = Some(rest.trim().to_owned());
+        } else if let Some(rest) = after(" FATAL:  ").or_else(|| after(" PANIC:  ")) {
+            // A client that comes too early is told so with the same word.
+            if !rest.starts_with("the database system is ") {
+                heard.fatal = Some(rest.trim().to_owned());
+            }
+        }
+        // The time of the transaction it stops at, which is not the last where it stops before.
+        if let Some(rest) =
+            after("LOG:  recovery stopping after commit of transaction ").and_then(|rest| rest.split_once(", time "))
+        {
+            heard.last_at = moment(rest.1);
+        }
+    }
+    heard
+}
+
+/// A moment as the server writes it under `log_timezone = UTC`; but those of transactions are in its own zone.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim().trim_end_matches('.');
+    let formats = ["%Y-%m-%d %H:%M:%S%.f%#z"];
+    formats.iter().find_map(|format| DateTime::parse_from_str(text, format).ok()).map(|at| at.to_utc()).or_else(|| {
+        let plain = text.strip_suffix("UTC").or_else(|| text.strip_suffix("GMT"))?.trim_end();
+        NaiveDateTime::parse_from_str(plain, "%Y-%m-%d %H:%M:%S%.f").ok().map(|at| at.and_utc())
+    })
+}
+
+/// What a server's last words mean: an exit code, and what to do.
+fn verdict(fatal: &str) -> (Exit, &'static str) {
+    let has = |words: &str| fatal.contains(words);
+    if has("could not restore file") {
+        return (Exit::Unavailable, "WAL could not be fetched: see why, and start it again");
+    }
+    if has("recovery ended before configured recovery target") || has("before consistent recovery point") || has("WAL ends before")
+    {
+        return (Exit::Missing, "the target is not in the WAL that could be replayed: choose another");
+    }
+    let of_this_machine = [
+        "could not create any",
+        "could not create lock file",
+        "could not map anonymous shared memory",
+        "could not load",
+        "could not access file",
+        "configuration file",
+        "incompatible with server",
+        "insufficient parameter settings",
+        "could not create shared memory",
+        "already exists",
+        "invalid value for parameter",
+        "unrecognized configuration parameter",
+        "could not bind",
+    ];
+    if of_this_machine.iter().any(|words| has(words)) {
+        return (Exit::Config, "its settings do not fit this machine: change them with --set, or in postgresql.auto.conf");
+    }
+    (Exit::Damaged, "see its log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROMOTED: &str = r#"2026-11-21 02:30:00.000 UTC [1] LOG:  starting PostgreSQL 15.18
+2026-11-21 02:30:00.100 UTC [2] LOG:  restored log file "000000010000000000000002" from archive
+2026-11-21 02:30:00.200 UTC [1] LOG:  database system is ready to accept read-only connections
+2026-11-21 02:30:00.200 UTC [9] FATAL:  the database system is starting up
+2026-11-21 02:30:00.300 UTC [2] LOG:  recovery stopping before commit of transaction 741, time 2026-11-21 02:29:00.5+00
+2026-11-21 02:30:00.300 UTC [2] LOG:  redo done at 0/3000148 system usage: CPU: user: 0.00 s
+2026-11-21 02:30:00.300 UTC [2] LOG:  last completed transaction was at log time 2026-11-21 02:28:59.25+00
+2026-11-21 02:30:00.400 UTC [2] LOG:  selected new timeline ID: 10
+2026-11-21 02:30:00.500 UTC [1] LOG:  database system is ready to accept connections
+"#;
+
+    #[test]
+    fn a_log_tells_where_the_server_is() {
+        let heard = hear(PROMOTED);
+        assert_eq!((heard.state, heard.stopped, heard.fetched), (State::Promoted, true, 1));
+        assert_eq!((heard.timeline, heard.fatal), (Some(Timeline(10)), None));
+        assert_eq!(heard.last_at, "2026-11-21T02:28:59.25Z".parse().ok());
+        let paused = "x LOG:  recovery stopping after commit of transaction 740, time 2026-11-21 03:29:00+01\nx LOG:  pausing at the end of recovery\n";
+        let heard = hear(paused);
+        assert_eq!((heard.state, heard.last_at), (State::Paused, "2026-11-21T02:29:00Z".parse().ok()));
+    }
+
+    #[test]
+    fn f49_last_words_have_their_exit_codes() {
+        let text = "dr-wal-fetch: error: s3://b: no answer\ndr-wal-fetch: hint: wait\nx [7] FATAL:  could not restore file \"00000002.history\" from archive: child process exited with exit code 200\n";
+        let heard = hear(text);
+        assert_eq!(heard.fetch_failed.as_deref(), Some("s3://b: no answer"));
+        assert_eq!(verdict(heard.fatal.as_deref().unwrap_or_default()).0, Exit::Unavailable);
+        assert_eq!(verdict("recovery ended before configured recovery target was reached").0, Exit::Missing);
+        assert_eq!(verdict("could not create any Unix-domain sockets").0, Exit::Config);
+        assert_eq!(verdict("could not locate a valid checkpoint record").0, Exit::Damaged);
+    }
+}

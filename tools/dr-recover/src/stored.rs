@@ -1,0 +1,127 @@
+//! The archive of a base as many threads read it at once: by ranges out of a store, decrypted on the way, each frame proved.
+
+use std::io;
+use std::sync::Arc;
+
+use dr_archive::{Contents, ReadAt, Reader, Seekable};
+use dr_crypt::{Decrypted, Identities, Unlocked};
+use dr_pipe::record::Manifest;
+use dr_pipe::{Exit, Failure};
+use dr_store::{ObjectReader, Store};
+
+/// Every age stream begins so.
+const AGE: &[u8] = b"age-encryption.org/";
+
+/// The archive of a base, open.
+pub struct Archive {
+    name: String,
+    object: ObjectReader,
+    unlocked: Option<Unlocked>,
+    contents: Arc<Contents>,
+}
+
+/// The plain bytes, for one thread.
+pub enum Plain {
+    /// Not encrypted.
+    Stored(Seekable<ObjectReader>),
+    /// Decrypted.
+    Decrypted(Box<Seekable<Decrypted<ObjectReader>>>),
+}
+
+impl ReadAt for Plain {
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Plain::Stored(source) => source.read_at(offset, buf),
+            Plain::Decrypted(source) => source.read_at(offset, buf),
+        }
+    }
+}
+
+impl Archive {
+    /// Opens the object of `manifest`: its end and table of contents are read, and proved by the manifest's root.
+    ///
+    /// # Errors
+    /// 65 where it is damaged, or of another size than the manifest says; 77 where no identity opens it, 64 where none is given; as the store says.
+    pub fn open(store: &Store, key: &str, manifest: &Manifest, identities: Option<&Identities>) -> Result<Self, Failure> {
+        let name = format!("{}/{key}", store.location());
+        let mut object = store.reader(key)?;
+        if object.size() != manifest.bytes {
+            let message = format!("{name} has {} bytes, its manifest says {}", object.size(), manifest.bytes);
+            return Err(Failure::new(Exit::Damaged, message, "use another copy of this backup, or another backup (--backup)"));
+        }
+        let Some(root) = &manifest.produced.archive else {
+            let message = format!("{} is no archive of dr-base", manifest.name);
+            return Err(Failure::new(Exit::Damaged, message, "unpack it with the program that made it: see dr-pull(1)"));
+        };
+        let mut head = [0; AGE.len()];
+        let n = dr_pipe::stream::fill(&mut object, &mut head).map_err(|error| failure(&name, error))?;
+        let unlocked = if &head[..n] == AGE {
+            let identities = identities.ok_or(dr_crypt::Error::NoIdentity)?;
+            Some(Unlocked::open(&mut object, identities).map_err(|error| Failure::from(error).within(&name))?)
+        } else {
+            None
+        };
+        let size = unlocked.as_ref().map_or(object.size(), Unlocked::plain_len);
+        let mut plain = plain(&object, unlocked.as_ref())?;
+        let contents = Contents::open(&mut plain, size, Some(root)).map_err(|error| archive_failure(error).within(&name))?;
+        Ok(Archive { name, object, unlocked, contents: Arc::new(contents) })
+    }
+
+    /// What is in it.
+    pub fn contents(&self) -> &Arc<Contents> {
+        &self.contents
+    }
+
+    /// A reader for one thread.
+    ///
+    /// # Errors
+    /// As opening did before.
+    pub fn reader(&self) -> Result<Reader<Plain>, Failure> {
+        Ok(Reader::new(Arc::clone(&self.contents), plain(&self.object, self.unlocked.as_ref())?))
+    }
+
+    /// A small member, whole; none where there is none of that name.
+    ///
+    /// # Errors
+    /// 65 where it is damaged or too large; as the store says.
+    pub fn member(&self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, Failure> {
+        if self.contents.member(path).is_none() {
+            return Ok(None);
+        }
+        self.reader()?.whole(path, max_bytes).map(Some).map_err(|error| self.failure(error))
+    }
+
+    /// What went wrong while it was read.
+    pub fn failure(&self, error: dr_archive::Error) -> Failure {
+        archive_failure(error).within(&self.name)
+    }
+}
+
+fn plain(object: &ObjectReader, unlocked: Option<&Unlocked>) -> Result<Plain, Failure> {
+    match unlocked {
+        None => Ok(Plain::Stored(Seekable::new(object.clone()))),
+        Some(unlocked) => Ok(Plain::Decrypted(Box::new(Seekable::new(unlocked.reader(object.clone())?)))),
+    }
+}
+
+/// Why reading `object` failed: what the store or the decryption found, or the system.
+fn failure(object: &str, error: io::Error) -> Failure {
+    if error.get_ref().is_some_and(|inner| inner.is::<dr_store::Error>()) {
+        return dr_store::Error::from_read(object, error).into();
+    }
+    dr_crypt::Error::reading(object, error).into()
+}
+
+/// Why an archive cannot be read, with the words of the layer that found it.
+fn archive_failure(error: dr_archive::Error) -> Failure {
+    match error {
+        dr_archive::Error::Io { what, source } => match Arc::try_unwrap(source) {
+            Ok(error) if error.get_ref().is_some_and(|inner| inner.is::<dr_store::Error>() || inner.is::<dr_crypt::Error>()) => {
+                failure(&what, error)
+            }
+            Ok(error) => dr_archive::Error::io(what, error).into(),
+            Err(source) => dr_archive::Error::Io { what, source }.into(),
+        },
+        other => other.into(),
+    }
+}

@@ -1,0 +1,196 @@
+//! What WAL do the stores hold? Asked once, of all of them, before anything is decided.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use dr_catalogue::PublicKey;
+use dr_crypt::Identities;
+use dr_pipe::{Exit, Failure, warn};
+use dr_store::{Location, Store, StoreArgs};
+use dr_wal::history::Timelines;
+use dr_wal::{History, Inventory, Item, Opening, PieceItem, SegmentName, SegmentSize, Shelf, System, WalName};
+
+use crate::TOOL;
+use crate::window::Held;
+
+/// How WAL is opened and proved.
+pub struct Proof<'a> {
+    /// Decrypts it; without, only what is not encrypted can be read.
+    pub identities: Option<&'a Identities>,
+    /// Whose claims are trusted; empty: all are.
+    pub trusted: Vec<PublicKey>,
+    /// Which of two contents is taken.
+    pub prefer_content: Option<String>,
+}
+
+/// The WAL of one cluster in all stores that answered.
+pub struct Survey<'a> {
+    cluster: &'a str,
+    stores: Vec<(Store, Inventory)>,
+    proof: Proof<'a>,
+    /// What they hold.
+    pub held: Held,
+    /// Which system they say the cluster is.
+    pub system: Option<System>,
+    /// Stores that did not answer.
+    pub unreachable: Vec<(Location, Failure)>,
+}
+
+impl<'a> Survey<'a> {
+    /// Lists the WAL of `cluster` in all stores, and reads the histories. `partly`: pieces of segments count, too.
+    ///
+    /// # Errors
+    /// What the first store says if none can be read; 65 where two of them hold different systems, or a history is damaged.
+    pub fn take(from: &[Location], args: &StoreArgs, cluster: &'a str, proof: Proof<'a>, partly: bool) -> Result<Self, Failure> {
+        let mut survey =
+            Survey { cluster, stores: Vec::new(), proof, held: Held::default(), system: None, unreachable: Vec::new() };
+        for location in from {
+            match list(location, args, cluster) {
+                Ok((store, inventory, system)) => {
+                    survey.know(location, system)?;
+                    survey.stores.push((store, inventory));
+                }
+                Err(failure) => survey.unreachable.push((location.clone(), failure)),
+            }
+        }
+        if let (true, Some((_, failure))) = (survey.stores.is_empty(), survey.unreachable.first()) {
+            return Err(failure.clone());
+        }
+        survey.held.size = survey.system.as_ref().map_or(SegmentSize::DEFAULT, |system| system.wal_segment_bytes);
+        survey.count(partly);
+        survey.held.timelines = survey.histories()?;
+        Ok(survey)
+    }
+
+    /// The stores that answered, as they were named.
+    pub fn locations(&self) -> Vec<&Location> {
+        self.stores.iter().map(|(store, _)| store.location()).collect()
+    }
+
+    /// Whether it was said which of two contents is taken.
+    pub fn prefers_content(&self) -> Option<&str> {
+        self.proof.prefer_content.as_deref()
+    }
+
+    /// Reads a file of WAL from the nearest store that has it; none where no store has. A damaged one is looked for elsewhere.
+    ///
+    /// # Errors
+    /// 65 where no store has it undamaged, 81 where its claim is not signed as it must be; as the stores say.
+    pub fn read(&self, name: &WalName) -> Result<Option<Vec<u8>>, Failure> {
+        let opening = Opening {
+            identities: self.proof.identities,
+            trusted: &self.proof.trusted,
+            prefer_content: self.proof.prefer_content.as_deref(),
+        };
+        let mut failed = None;
+        // Where a segment is there whole in one store and in pieces in another, the whole one counts.
+        let whole = |(_, inventory): &&(Store, Inventory)| inventory.has(name);
+        let others = self.stores.iter().filter(|store| !whole(store));
+        for (store, inventory) in self.stores.iter().filter(whole).chain(others) {
+            match Shelf::new(store, self.cluster).read_listed(inventory, name, &opening) {
+                Ok(Some(got)) => {
+                    return Ok(Some(got.partial.map_or(got.bytes.clone(), |bytes| got.bytes[..bytes as usize].to_vec())));
+                }
+                Ok(None) => {}
+                Err(error) => failed = failed.or(Some(Failure::from(error))),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// When the last byte of a segment that is there was stored, as far as the stores say.
+    pub fn stored_at(&self, segment: &SegmentName) -> Option<DateTime<Utc>> {
+        let times = self.stores.iter().filter_map(|(_, inventory)| {
+            let whole = inventory.files.get(&WalName::Segment(*segment)).and_then(|item| item.objects.first()?.modified_at);
+            whole.or_else(|| inventory.pieces.get(segment)?.iter().filter_map(|piece| piece.modified_at).max())
+        });
+        times.max()
+    }
+
+    /// Whether a file of that name is there.
+    pub fn has(&self, name: &WalName) -> bool {
+        self.stores.iter().any(|(_, inventory)| inventory.files.get(name).is_some_and(is_good))
+    }
+
+    /// Of these segments, the first of which two contents lie in a store.
+    pub fn conflict(&self, segments: &[SegmentName]) -> Option<SegmentName> {
+        let in_conflict = |inventory: &Inventory, name| inventory.files.get(&WalName::Segment(name)).is_some_and(Item::is_conflict);
+        segments.iter().copied().find(|name| self.stores.iter().any(|(_, inventory)| in_conflict(inventory, *name)))
+    }
+
+    fn know(&mut self, location: &Location, system: Option<System>) -> Result<(), Failure> {
+        match (&self.system, system) {
+            (Some(known), Some(other)) if *known != other => Err(Failure::new(
+                Exit::Damaged,
+                format!("{location}: the cluster {} is system {other} there, and {known} in another store", self.cluster),
+                "they are two clusters of one name: name the store of only one with --from; nothing was written",
+            )),
+            (None, other) => {
+                self.system = other;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn count(&mut self, partly: bool) {
+        let size = self.held.size;
+        for (_, inventory) in &self.stores {
+            for (name, item) in &inventory.files {
+                if let (WalName::Segment(segment), true) = (name, is_good(item)) {
+                    self.held.whole.insert(*segment);
+                }
+            }
+            let pieces = inventory.pieces.iter().filter(|_| partly);
+            for (segment, reached) in pieces.map(|(segment, pieces)| (segment, reach(pieces))).filter(|(_, reached)| *reached > 0) {
+                let known = self.held.begun.entry(*segment).or_default();
+                *known = (*known).max(reached.min(size.bytes()));
+            }
+        }
+        let whole = &self.held.whole;
+        self.held.begun.retain(|segment, _| !whole.contains(segment));
+    }
+
+    fn histories(&self) -> Result<Timelines, Failure> {
+        let mut names: BTreeMap<_, _> = BTreeMap::new();
+        for (_, inventory) in &self.stores {
+            names.extend(inventory.histories().map(|timeline| (timeline, WalName::History(timeline))));
+        }
+        let mut histories = Vec::new();
+        for (timeline, name) in names {
+            match self.read(&name) {
+                Ok(Some(text)) => histories.push(History::parse(timeline, &text)?),
+                Ok(None) => {}
+                Err(failure) => return Err(failure.within(name)),
+            }
+        }
+        let timelines: Timelines = histories.into_iter().collect();
+        for (one, other) in timelines.contradictions() {
+            warn(TOOL, format!("the histories of timelines {} and {} contradict each other", one.0, other.0));
+        }
+        Ok(timelines)
+    }
+}
+
+fn list(location: &Location, args: &StoreArgs, cluster: &str) -> Result<(Store, Inventory, Option<System>), Failure> {
+    let store = Store::open_for_read(location, args)?;
+    let shelf = Shelf::new(&store, cluster);
+    let (inventory, system) = (shelf.inventory()?, shelf.system()?);
+    Ok((store, inventory, system))
+}
+
+/// Whether a name has an object, and a claim that says what it holds: one without the other is never served.
+fn is_good(item: &Item) -> bool {
+    !item.objects.is_empty() && !item.claims.is_empty()
+}
+
+/// How far pieces reach from the first byte on without a gap, in bytes.
+fn reach(pieces: &[PieceItem]) -> u64 {
+    let mut reached = 0;
+    while let Some(next) =
+        pieces.iter().filter(|item| item.piece.begin <= reached && item.piece.end > reached).map(|item| item.piece.end).max()
+    {
+        reached = next;
+    }
+    u64::from(reached)
+}

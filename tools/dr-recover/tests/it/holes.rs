@@ -1,0 +1,132 @@
+//! What cannot be recovered is refused before anything is written.
+
+use std::fs;
+use std::io::Read;
+use std::sync::Arc;
+
+use dr_archive::{Contents, Options, Reader, Writer};
+use dr_pipe::Sha256;
+use serde_json::{Value, json};
+
+use crate::fixture::{Source, run};
+
+#[test]
+fn f47_a_hole_is_named_with_what_can_be_reached() {
+    let source = Source::start(15);
+    let base = source.base();
+    source.row(1);
+    let at = source.now();
+    source.row(2);
+    source.archived();
+    let first = source.sql("SELECT pg_walfile_name(pg_current_wal_lsn() + 1)");
+    source.row(3);
+    source.archived();
+    source.row(4);
+    source.archived();
+    source.lose(&first);
+    let ran = run(&mut source.recover("x", &[]));
+    let said = ran.ends(66);
+    assert!(said.contains(&format!("the WAL has a hole: {first} is missing")), "{said}");
+    assert!(said.contains(&format!("hint: {base} reaches from")) && said.contains("nothing was written"), "{said}");
+    assert!(!source.path("x").exists());
+    let late = source.now();
+    let ran = run(&mut source.recover("x", &["--target-time", &late]));
+    assert!(ran.ends(66).contains("has a hole before it"), "{}", ran.stderr);
+    // Up to the hole all is well.
+    let (recovered, _) = source.arrive("x", &["--target-time", &at]);
+    assert_eq!(recovered.rows(), "1");
+}
+
+#[test]
+fn f83_what_lies_outside_of_the_window_is_refused() {
+    let source = Source::start(18);
+    let early = source.now();
+    let base = source.base();
+    source.row(1);
+    source.archived();
+    let ran = run(&mut source.recover("x", &["--target-time", &early]));
+    let said = ran.ends(66);
+    assert!(
+        said.contains("lies before the end of the first backup") && said.contains(&format!("hint: {base} reaches from")),
+        "{said}"
+    );
+    for (args, words) in [
+        (["--target-time", "2999-01-01T00:00:00Z"], "is not reached: the WAL ends at"),
+        (["--target-lsn", "FF/0"], "is not reached: the WAL ends at"),
+        (["--target-xid", "4000000000"], "transaction 4000000000 is not in the WAL"),
+        (["--target-name", "nothing"], "restore point \"nothing\" is not in the WAL"),
+        (["--backup", "nothing"], "nothing"),
+    ] {
+        let ran = run(source.recover("x", &[]).args(args));
+        assert!(ran.ends(66).contains(words), "{}", ran.stderr);
+    }
+    assert!(!source.path("x").exists());
+}
+
+#[test]
+fn f49_wal_that_cannot_be_fetched_never_leads_to_a_promoted_server() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    let damaged = source.sql("SELECT pg_walfile_name(pg_current_wal_lsn() + 1)");
+    source.row(2);
+    source.archived();
+    source.row(3);
+    source.archived();
+    let object = source.path("store/main/wal/00000001").join(format!("{damaged}.zst.age"));
+    let good = fs::read(&object).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, &bad).unwrap();
+    let ran = run(&mut source.recover("x", &["--start", "--wait", "-j1"]));
+    let said = ran.ends(69);
+    assert!(said.contains("the server ended") && said.contains(&damaged), "{said}");
+    assert!(!source.path("x/postmaster.pid").exists());
+    // Once it can be fetched again, the server goes on.
+    fs::write(&object, &good).unwrap();
+    let pg_ctl = source.server.bin("pg_ctl").display().to_string();
+    let data = source.path("x").display().to_string();
+    source.shell(&format!("{pg_ctl} start -w -s -D x -l x/log -o '-c port=5432 -c unix_socket_directories={data}'"));
+    let rows = source.shell(&format!("psql -XAtq -h {data} -U postgres -d postgres -c 'SELECT count(*) FROM t'"));
+    source.shell(&format!("{pg_ctl} stop -s -D x -m immediate"));
+    assert_eq!(rows.trim(), "3");
+}
+
+#[test]
+fn f82_a_backup_without_backup_label_is_not_restored() {
+    let source = Source::start(15);
+    source.shell("DR_RECEIPT=$PWD/receipt dr-base postgres > base");
+    let lines = fs::read_to_string(source.path("receipt")).unwrap();
+    let mut records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // The same, all digests right, but for the label.
+    let good = fs::read(source.path("base")).unwrap();
+    let contents = Arc::new(Contents::open(&mut &good[..], good.len() as u64, None).unwrap());
+    let mut reader = Reader::new(Arc::clone(&contents), &good[..]);
+    let writer = Writer::new(Vec::new(), Options::new(contents.taken_at_unix_seconds()));
+    for member in contents.members().filter(|member| member.path != "backup_label") {
+        if member.is_directory() {
+            writer.directory(&member.path).unwrap();
+            continue;
+        }
+        let mut bytes = Vec::new();
+        reader.read(member).read_to_end(&mut bytes).unwrap();
+        writer.small(&member.path, None, &bytes).unwrap();
+    }
+    let (bad, finished) = writer.finish().unwrap();
+    let receipt = records.last_mut().unwrap();
+    receipt["out"] = json!({ "bytes": bad.len(), "sha256": Sha256::of(&bad) });
+    receipt["produced"]["archive"] = serde_json::to_value(finished.root).unwrap();
+    fs::write(source.path("bad"), &bad).unwrap();
+    let text: String = records.iter().map(|record| format!("{record}\n")).collect();
+    fs::write(source.path("receipt"), text).unwrap();
+    source.shell(
+        "export DR_RECEIPT=$PWD/receipt; dr-push --to store --cluster main < bad; dr-seal --cluster main -s main.key < receipt",
+    );
+    source.archived();
+    let ran = run(&mut source.recover("x", &[]));
+    assert!(ran.ends(65).contains("has no backup_label"), "{}", ran.stderr);
+    assert!(!source.path("x").exists());
+}

@@ -1,0 +1,7 @@
+//! dr-recover against real servers of several majors, with WAL that they archived.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod directories;
+mod fixture;
+mod holes;
+mod targets;

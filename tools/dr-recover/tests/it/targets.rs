@@ -1,0 +1,174 @@
+//! Every kind of target, to the row.
+
+use std::process::Command;
+
+use dr_catalogue::SigningKey;
+use dr_store::{Store, StoreArgs};
+use dr_wal::{Lsn, Packing, SegmentName, SegmentSize, Shelf, Timeline};
+
+use crate::fixture::{MAJORS, Source, run};
+
+#[test]
+fn f83_every_target_is_reached_to_the_row() {
+    for major in MAJORS {
+        let source = Source::start(major);
+        let base = source.base();
+        source.row(1);
+        let (xid, at) = (source.row(2), source.now());
+        let third = source.row(3);
+        let lsn = source.sql("SELECT pg_current_wal_insert_lsn()");
+        source.row(4);
+        source.sql("SELECT pg_create_restore_point('before the release')");
+        source.row(5);
+        source.archived();
+        source.row(6);
+        source.archived();
+        let end = source.sql("SELECT pg_current_wal_lsn()");
+        let cases: [(&str, &[&str], &str); 8] = [
+            ("time", &["--target-time", &at], "1 2"),
+            ("xid", &["--target-xid", &xid], "1 2"),
+            ("before", &["--target-xid", &third, "--exclusive"], "1 2"),
+            ("lsn", &["--target-lsn", &lsn, "--exclusive"], "1 2 3"),
+            ("name", &["--target-name", "before the release"], "1 2 3 4"),
+            ("immediate", &["--target", "immediate"], ""),
+            ("latest", &[], "1 2 3 4 5 6"),
+            ("end", &["--target-lsn", &end], "1 2 3 4 5 6"),
+        ];
+        for (name, args, rows) in cases {
+            let (recovered, record) = source.arrive(name, args);
+            assert_eq!(recovered.rows(), rows, "{major} {name} {record}");
+            assert_eq!(record["state"], "promoted");
+            assert_eq!((record["timeline"].as_u64(), record["backup"].as_str()), (Some(2), Some(&*base)));
+            assert!(record["reached_lsn"].is_string(), "{record}");
+            // Its place in the archive is that of the source.
+            assert_eq!(recovered.sql("SHOW archive_mode"), "off");
+        }
+    }
+}
+
+#[test]
+fn a_server_pauses_or_stops_at_the_target_if_it_is_told_so() {
+    let source = Source::start(18);
+    source.base();
+    let xid = source.row(1);
+    source.row(2);
+    source.archived();
+    let (recovered, record) = source.arrive("paused", &["--target-xid", &xid, "--target-action", "pause"]);
+    assert_eq!((record["state"].as_str(), recovered.sql("SELECT pg_is_in_recovery()").as_str()), (Some("paused"), "t"));
+    assert_eq!(recovered.rows(), "1");
+    assert!(record["reached_lsn"].is_string());
+    let (recovered, record) = source.arrive("all", &["--target-action", "pause"]);
+    assert_eq!((record["state"].as_str(), recovered.rows().as_str()), (Some("paused"), "1 2"));
+    let (_recovered, record) = source.arrive("shut", &["--target-xid", &xid, "--target-action", "shutdown"]);
+    assert_eq!(record["state"], "shutdown");
+}
+
+#[test]
+fn an_idle_database_is_recovered_to_a_moment_after_its_last_commit() {
+    for major in MAJORS {
+        let source = Source::start(major);
+        source.base();
+        source.row(1);
+        let at = source.now();
+        // Nothing is committed after it; the server says itself that it lived on.
+        source.sql("CHECKPOINT");
+        source.archived();
+        let ran = run(&mut source.recover("x", &["--preflight", "--target-time", &at]));
+        assert!(ran.ends(0).contains("no transaction after"), "{}", ran.stderr);
+        assert!(ran.record()["target_value"].as_str().unwrap().starts_with("recovery_target_lsn"));
+        // What is archived from now on is not replayed.
+        source.row(2);
+        source.archived();
+        let (recovered, _) = source.arrive("idle", &["--target-time", &at]);
+        assert_eq!(recovered.rows(), "1");
+    }
+}
+
+#[test]
+fn the_last_base_before_the_target_is_chosen_by_when_it_ended() {
+    let source = Source::start(15);
+    let first = source.base();
+    source.row(1);
+    let at = source.now();
+    source.row(2);
+    let second = source.base();
+    source.row(3);
+    source.archived();
+    let plan = |args: &[&str]| run(source.recover("x", &["--preflight"]).args(args)).record();
+    assert_eq!(plan(&["--target-time", &at])["backup"].as_str(), Some(&*first));
+    assert_eq!(plan(&[])["backup"].as_str(), Some(&*second));
+    assert_eq!(plan(&["--backup", &first])["backup"].as_str(), Some(&*first));
+    let xid = source.row(4);
+    source.archived();
+    assert_eq!(plan(&["--target-xid", &xid])["backup"].as_str(), Some(&*second));
+    assert!(!source.path("x").exists());
+}
+
+#[test]
+fn timelines_are_followed() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    let at = source.now();
+    source.row(2);
+    source.archived();
+    // A second timeline, which forks before row 2, and archives into the same place.
+    let (recovered, _) = source.arrive("two", &["--target-time", &at]);
+    let archive = source.sql("SHOW archive_command");
+    recovered.sql("INSERT INTO t VALUES (20)");
+    source.server.stop(false);
+    drop(recovered);
+    let auto = source.path("two/postgresql.auto.conf");
+    let text = std::fs::read_to_string(&auto).unwrap() + &format!("archive_mode = on\narchive_command = '{archive}'\n");
+    std::fs::write(&auto, text).unwrap();
+    let bin = source.server.bin("pg_ctl").display().to_string();
+    source.shell(&format!(
+        "{bin} start -w -s -D two -l two/log -o '-c port=5432 -c unix_socket_directories={}'",
+        source.path("two").display()
+    ));
+    source.shell(&format!("psql -Xq -h {} -U postgres -d postgres -c 'SELECT pg_switch_wal()'", source.path("two").display()));
+    crate::fixture::wait_for("timeline 2", || {
+        let names = std::fs::read_dir(source.path("store/main/wal/00000002"));
+        names.is_ok_and(|names| {
+            names.filter(|name| name.as_ref().unwrap().path().extension().is_some_and(|end| end == "age")).count() >= 2
+        })
+    });
+    source.shell(&format!("{bin} stop -s -D two -m fast"));
+    let (recovered, record) = source.arrive("latest", &[]);
+    assert_eq!((recovered.rows().as_str(), record["target_timeline"].as_u64()), ("1 20", Some(2)));
+    let (recovered, record) = source.arrive("current", &["--timeline", "current"]);
+    assert_eq!((recovered.rows().as_str(), record["target_timeline"].as_u64()), ("1 2", Some(1)));
+    let ran = run(&mut source.recover("none", &["--preflight", "--timeline", "7"]));
+    assert!(ran.ends(66).contains("timeline 7 is not known"), "{}", ran.stderr);
+    // F48: without its history PostgreSQL would follow the older timeline in silence.
+    source.lose("00000002.history");
+    let ran = run(&mut source.recover("none", &["--preflight"]));
+    assert!(ran.ends(66).contains("00000002.history is missing"), "{}", ran.stderr);
+    run(&mut source.recover("none", &["--preflight", "--timeline", "1"])).ends(0);
+}
+
+#[test]
+fn the_beginning_of_a_segment_that_was_streamed_is_replayed() {
+    let source = Source::start(18);
+    source.base();
+    source.row(1);
+    source.archived();
+    source.row(2);
+    let lsn: Lsn = source.sql("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
+    let segment = SegmentName::containing(Timeline(1), lsn, SegmentSize::DEFAULT);
+    let bytes = std::fs::read(source.server.data_dir().join("pg_wal").join(segment.to_string())).unwrap();
+    let store = Store::open_for_write(&source.path("store").display().to_string().parse().unwrap(), &StoreArgs::default()).unwrap();
+    let key = SigningKey::load(&source.path("main.key").display().to_string()).unwrap();
+    let packing = Packing { cluster: "main", recipients: None, level: 3, signing_key: Some(&key), system_identifier: None };
+    let reached = (lsn.0 % SegmentSize::DEFAULT.bytes()) as usize;
+    Shelf::new(&store, "main").put_piece(segment, 0, &bytes[..reached], &packing).unwrap();
+    assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(source.path("store")).status().unwrap().success());
+    let plan = |args: &[&str]| run(source.recover("x", &["--preflight"]).args(args)).record()["latest_lsn"].clone();
+    assert_eq!(plan(&[]), lsn.to_string());
+    assert_eq!(plan(&["--no-partial"]), segment.start(SegmentSize::DEFAULT).to_string());
+    let (recovered, record) = source.arrive("x", &[]);
+    assert_eq!(recovered.rows(), "1 2", "{record}");
+    let (recovered, _) = source.arrive("whole", &["--no-partial"]);
+    assert_eq!(recovered.rows(), "1");
+}
