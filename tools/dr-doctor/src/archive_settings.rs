@@ -1,0 +1,26 @@
+//! The verb: ask the server, print what it lacks, warn of what cannot work.
+
+use std::io::Write;
+
+use dr_pipe::{Exit, Failure, Outcome, warn};
+use dr_postgres::Session;
+
+use crate::args::Args;
+use crate::{command, conf, facts, warnings};
+
+const TOOL: &str = "dr-doctor";
+
+/// Prints the lines of postgresql.conf that the server lacks. 0: none is needed.
+pub fn archive_settings(args: &Args, output: &mut impl Write) -> Outcome {
+    let push = command::push()?;
+    let archive_command = command::archive_command(&args.archive, &push)?;
+    let conn = args.connect.resolve(TOOL, args.database.as_deref().or(Some("postgres")))?;
+    let facts = facts::read(&mut Session::connect(&conn, TOOL)?)?;
+    let lines = conf::lines(&facts, &archive_command);
+    for warning in warnings::warnings(&facts, &lines, &push) {
+        warn(TOOL, warning);
+    }
+    let text = conf::print(&lines, &facts);
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(|error| Failure::io("standard output", &error))?;
+    Ok(if lines.iter().any(|line| line.needed) { Exit::Bad } else { Exit::Good })
+}
