@@ -10,17 +10,20 @@ use crate::{command, conf, facts, warnings};
 
 const TOOL: &str = "dr-doctor";
 
-/// Prints the lines of postgresql.conf that the server lacks. 0: none is needed.
+/// Prints the lines of postgresql.conf that the server lacks. 0: none is needed, nothing that they name is missing, and
+/// archiving does not fail.
 pub fn archive_settings(args: &Args, output: &mut impl Write) -> Outcome {
     let push = command::push()?;
     let archive_command = command::archive_command(&args.archive, &push)?;
     let conn = args.connect.resolve(TOOL, args.database.as_deref().or(Some("postgres")))?;
     let facts = facts::read(&mut Session::connect(&conn, TOOL)?)?;
     let lines = conf::lines(&facts, &archive_command);
-    for warning in warnings::warnings(&facts, &lines, &push) {
+    let missing = if facts.here { command::missing(&args.archive) } else { Vec::new() };
+    for warning in warnings::warnings(&facts, &lines, &push).into_iter().chain(missing.clone()) {
         warn(TOOL, warning);
     }
     let text = conf::print(&lines, &facts);
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(|error| Failure::io("standard output", &error))?;
-    Ok(if lines.iter().any(|line| line.needed) { Exit::Bad } else { Exit::Good })
+    let bad = lines.iter().any(|line| line.needed) || facts.archiver.failing.is_some() || !missing.is_empty();
+    Ok(if bad { Exit::Bad } else { Exit::Good })
 }

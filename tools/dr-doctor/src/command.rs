@@ -40,6 +40,13 @@ pub fn archive_command(args: &ArchiveArgs, push: &Path) -> Result<String, Failur
     Ok(words.iter().map(|text| word(text)).chain(["%p".into()]).collect::<Vec<_>>().join(" "))
 }
 
+/// The files of the command that are not there, or may not be looked at, in words.
+pub fn missing(args: &ArchiveArgs) -> Vec<String> {
+    let files = args.env_file.iter().chain(&args.recipients_file).chain(&args.signing_key);
+    let gone = files.filter(|file| !file.is_file()).filter_map(|file| full(file).ok());
+    gone.map(|file| format!("there is no file {file}, which archive_command names")).collect()
+}
+
 /// Where dr-wal-push is: beside this program.
 ///
 /// # Errors

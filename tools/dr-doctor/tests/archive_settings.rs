@@ -105,7 +105,8 @@ fn words_of_the_command_survive_postgresql_and_the_shell() {
         fs::write(bin.join("dr-wal-push"), "#!/bin/sh\nprintf '%s\\n' \"$@\" > ../words.part && mv ../words.part ../words\n")
             .unwrap();
         fs::set_permissions(bin.join("dr-wal-push"), fs::Permissions::from_mode(0o755)).unwrap();
-        let words = ["--to", r"/back\ups/it's 5 %p", "--to", "s3://acme-dr/pg", "-R", "/etc/dr/r s", "-s", "/etc/dr/main.key"];
+        let [recipients, key] = ["r s", "main.key"].map(|name| server.file(name, "").display().to_string());
+        let words = ["--to", r"/back\ups/it's 5 %p", "--to", "s3://acme-dr/pg", "-R", &recipients, "-s", &key];
         let first = dr_doctor(&program, &server, &words);
         assert_eq!(first.status.code(), Some(1), "{}", said(&first));
         append(&server, &first.stdout);
@@ -116,9 +117,13 @@ fn words_of_the_command_survive_postgresql_and_the_shell() {
         let arrived = fs::read_to_string(server.socket_dir().join("words")).unwrap();
         let segment = server.psql("postgres", "SELECT last_archived_wal FROM pg_stat_archiver");
         let expected = format!(
-            "--cluster\nmain\n--to\n/back\\ups/it's 5 %p\n--to\ns3://acme-dr/pg\n--recipients-file\n/etc/dr/r s\n--signing-key\n/etc/dr/main.key\npg_wal/{segment}\n"
+            "--cluster\nmain\n--to\n/back\\ups/it's 5 %p\n--to\ns3://acme-dr/pg\n--recipients-file\n{recipients}\n--signing-key\n{key}\npg_wal/{segment}\n"
         );
         assert_eq!(arrived, expected);
+        fs::remove_file(&recipients).unwrap();
+        let output = dr_doctor(&program, &server, &words);
+        assert_eq!(output.status.code(), Some(1), "a file that the command names is gone");
+        assert!(said(&output).contains("there is no file"), "{}", said(&output));
     }
 }
 

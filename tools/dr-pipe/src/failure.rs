@@ -61,7 +61,12 @@ impl Failure {
 
     /// Prints the two lines on stderr. A closed stderr is no reason to fail otherwise.
     pub(crate) fn print(&self, tool: &str) {
-        say(&format!("{}{tool}: error: {}\n{}{tool}: hint: {}\n", priority(3), self.message, priority(3), self.hint));
+        say(&self.lines(tool));
+    }
+
+    /// The two lines.
+    pub(crate) fn lines(&self, tool: &str) -> String {
+        format!("{}{tool}: error: {}\n{}{tool}: hint: {}\n", priority(3), self.message, priority(3), self.hint)
     }
 }
 

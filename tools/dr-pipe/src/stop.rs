@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGABRT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::{Codes, Ended, Exit, Failure, progress};
@@ -54,6 +54,7 @@ pub fn stopping() -> bool {
 
 /// Starts the thread that waits for signals; `codes` says with which number they end the process.
 pub(crate) fn watch(tool: &str, codes: Codes) -> io::Result<()> {
+    own_abort(tool, codes)?;
     let tool = tool.to_owned();
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -92,6 +93,25 @@ pub(crate) fn watch(tool: &str, codes: Codes) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Has the runtime's own end, where it gets no more memory, be one of our codes: that of the signal (134) is above all of them,
+/// and ends PostgreSQL's archiver, or a standby.
+fn own_abort(tool: &str, codes: Codes) -> io::Result<()> {
+    let failure = Failure::new(
+        Exit::Io,
+        "aborted, most likely without memory",
+        "give it more (ulimit -v, vm.overcommit_memory); what it had begun counts for nothing",
+    );
+    let (said, code) = (failure.lines(tool), codes(Ended::With(failure.exit)));
+    let end = move || {
+        // Whoever closed stderr still sees the code.
+        let (Ok(_) | Err(_)) = rustix::io::write(rustix::stdio::stderr(), said.as_bytes());
+        signal_hook::low_level::exit(code.into());
+    };
+    #[expect(unsafe_code, reason = "it runs within a signal handler, in which a write and _exit are allowed")]
+    let registered = unsafe { signal_hook::low_level::register(SIGABRT, end) };
+    registered.map(drop)
 }
 
 /// Blocks for good if a stop is under way: its thread ends the process.

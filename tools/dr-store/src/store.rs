@@ -103,6 +103,19 @@ impl Store {
         }
     }
 
+    /// As [`Store::put`], for an object that only means something together with one that is put into the same folder afterwards: a
+    /// directory makes both names durable at once then, and after a power cut never has the second without the first.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn put_ahead(&self, key: &str, bytes: &[u8]) -> Result<Put, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(directory) => directory.put_ahead(key, bytes),
+            Store::S3(s3) => s3.put(key, bytes),
+        }
+    }
+
     /// Starts to create an object of any size. It appears when the upload is finished, whole, or never.
     ///
     /// # Errors
@@ -162,10 +175,18 @@ impl Store {
     /// # Errors
     /// Where any part of the listing fails.
     pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, Error> {
+        self.list_after(prefix, "")
+    }
+
+    /// As [`Store::list`], of the keys alone that come after `after` in byte order.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn list_after(&self, prefix: &str, after: &str) -> Result<Vec<Listed>, Error> {
         key::check_prefix(prefix)?;
         match self {
-            Store::Directory(directory) => directory.list(prefix),
-            Store::S3(s3) => s3.list(prefix),
+            Store::Directory(directory) => directory.list(prefix, after),
+            Store::S3(s3) => s3.list(prefix, after),
         }
     }
 }

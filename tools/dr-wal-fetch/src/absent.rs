@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use dr_pipe::{Exit, Failure};
-use dr_wal::{Inventory, SegmentName, SegmentSize, Shelf, System, WalName, layout};
+use dr_wal::{Inventory, SegmentName, Shelf, System, WalName, layout};
 
 use crate::ask::same_system;
 use crate::server::Server;
@@ -26,10 +26,10 @@ pub fn prove(shelf: &Shelf, name: &WalName, server: Option<&Server>, path: &Path
     if let (Some(system), Some(server)) = (&system, server) {
         same_system(shelf, &system.system_identifier, server)?;
     }
-    if let (Some(system), WalName::Segment(segment)) = (&system, name)
+    if let (Some(_), WalName::Segment(segment)) = (&system, name)
         && !lies_beside(path, segment)
     {
-        no_later_one(shelf, segment, system.wal_segment_bytes)?;
+        no_later_one(shelf, segment)?;
     }
     Ok(system)
 }
@@ -57,24 +57,17 @@ fn lies_beside(path: &Path, segment: &SegmentName) -> bool {
 ///
 /// # Errors
 /// Where more follows.
-pub fn no_later_one(shelf: &Shelf, segment: &SegmentName, size: SegmentSize) -> Result<(), Failure> {
-    let next = segment.next(size);
-    let mut logs = vec![segment.log];
-    if next.log != segment.log {
-        logs.push(next.log);
+pub fn no_later_one(shelf: &Shelf, segment: &SegmentName) -> Result<(), Failure> {
+    let inventory = shelf.inventory_from(*segment)?;
+    if inventory.has(&WalName::Segment(*segment)) {
+        return Err(contradicts(shelf, &format!("it lists {segment} only sometimes")));
     }
-    for log in logs {
-        let inventory = shelf.inventory_of_log(segment.timeline, log)?;
-        if inventory.has(&WalName::Segment(*segment)) {
-            return Err(contradicts(shelf, &format!("it lists {segment} only sometimes")));
-        }
-        let streamed = inventory.pieces.keys().copied();
-        let later = inventory.segments(segment.timeline).chain(streamed).filter(|later| later > segment).min();
-        if let Some(later) = later {
-            let why = format!("{}: {segment} is not there whole, and {later} is", shelf.store().location());
-            let hint = "look for it in another store, or in pg_wal of a server: without it recovery ends there";
-            return Err(Failure::new(Exit::Damaged, why, hint));
-        }
+    let streamed = inventory.pieces.keys().copied();
+    let later = inventory.segments(segment.timeline).chain(streamed).filter(|later| later > segment).min();
+    if let Some(later) = later {
+        let why = format!("{}: {segment} is not there whole, and {later} is", shelf.store().location());
+        let hint = "look for it in another store, or in pg_wal of a server: without it recovery ends there";
+        return Err(Failure::new(Exit::Damaged, why, hint));
     }
     Ok(())
 }

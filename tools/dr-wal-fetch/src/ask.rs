@@ -4,7 +4,7 @@ use dr_catalogue::PublicKey;
 use dr_crypt::Identities;
 use dr_pipe::{Exit, Failure, warn};
 use dr_store::{Location, Store};
-use dr_wal::{Error, Got, Inventory, Opening, SegmentSize, Shelf, WalName, header};
+use dr_wal::{Error, Got, Inventory, Opening, Shelf, WalName, header};
 
 use crate::absent;
 use crate::args::Args;
@@ -110,8 +110,7 @@ fn ask_one(args: &Args, location: &Location, keys: &Keys, server: Option<&Server
         if let (Some(reached), WalName::Segment(segment)) = (got.partial, &args.name)
             && got.bytes.len() as u64 > reached.into()
         {
-            let size = SegmentSize::try_from(got.bytes.len() as u64)?;
-            absent::no_later_one(&shelf, segment, size).map_err(Refused::Here)?;
+            absent::no_later_one(&shelf, segment).map_err(Refused::Here)?;
         }
         return Ok(Answer::Here(got));
     }

@@ -106,6 +106,22 @@ fn nothing_is_served_that_is_not_what_was_fetched() {
 }
 
 #[test]
+fn nothing_is_taken_from_a_directory_in_which_others_may_write() {
+    let world = World::new();
+    let names = archive(&world, 3);
+    fetched(&world, &names[0]);
+    wait_for("two segments ahead", || whole(&world) == names[1..3] && ended(&world));
+    let forged = segment(&names[1], SYSTEM, 9);
+    let digest = format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &forged));
+    fs::remove_file(queue(&world).join(&world.spooled()[0])).unwrap();
+    fs::write(queue(&world).join(format!("{}.{digest}", names[1])), forged).unwrap();
+    fs::set_permissions(queue(&world), fs::Permissions::from_mode(0o777)).unwrap();
+    let output = fetch(&world, &names[1]).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("not a directory of ours alone"), "{}", said(&output));
+    assert!(world.taken() == segment(&names[1], SYSTEM, 1));
+}
+
+#[test]
 fn a_queue_is_for_one_store_one_system_one_data_directory_and_one_trust() {
     let world = World::sealed();
     let names = archive(&world, 3);
@@ -219,6 +235,9 @@ fn a_spool_in_the_data_directory_is_not_used() {
         assert_eq!(world::files(&world.path("data")), ["global", "pg_wal"]);
         assert_eq!(world.left(), Vec::<String>::new());
     }
+    // Only where it leads to counts: this one is beside it.
+    assert_eq!(said(&fetch(&world, &names[0]).args(["--spool", "../spool"]).output().unwrap()), "");
+    wait_for("one segment ahead", || world::files(&world.path("spool")).len() == 1);
 }
 
 /// F50: killed at any write or rename, nothing is under PATH but the whole segment.

@@ -111,6 +111,11 @@ fn f47_a_hole_is_not_the_end_of_the_log() {
     let store = world.directory("store");
     world.put(&store, NEXT, &segment(NEXT, SYSTEM, 1));
     assert!(refused(&world, &world.fetch(NAME).output().unwrap(), 200).contains(NEXT));
+    // However large the hole is: here, more than the 4 GiB that share the middle of their names.
+    let (wide, beyond) = (world.directory("wide"), "000000010000000200000004");
+    world.put(&wide, beyond, &segment(beyond, SYSTEM, 1));
+    let asked = world.fetch(NAME).env("DR_FROM", world.text("wide")).output().unwrap();
+    assert!(refused(&world, &asked, 200).contains(beyond));
     // Another one has it; or the server itself, which reads its own where the archive has none.
     fs::write(world.path("data/pg_wal").join(NAME), "").unwrap();
     assert_eq!(world.fetch(NAME).output().unwrap().status.code(), Some(1));

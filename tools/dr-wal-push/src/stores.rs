@@ -116,6 +116,10 @@ fn judge(location: &Location, packed: &Packed, shelved: Result<Shelved, dr_wal::
             warn(TOOL, format!("{location}: {name} was there before, and may not be read to compare it: kept as {kept_as}, too"));
             Ok(())
         }
+        Shelved::Mended { kept_as } => {
+            warn(TOOL, format!("{location}: {name} is there, damaged, or its claim is lost: kept as {kept_as}, too"));
+            Ok(())
+        }
         // What follows the end of the log in one is whatever was there before, and zeros in that of dr-wal-receive: no two need be
         // alike, no server reads one by itself, and refused it would hold up the archiving of the new timeline for ever.
         Shelved::Conflict { kept_as, .. } if matches!(name, WalName::Partial(_)) => {

@@ -230,6 +230,21 @@ fn f51_no_failure_ends_above_125() {
         let code = world.shell(&line).status().unwrap().code();
         assert!(code.is_some_and(|code| code <= 125), "{limit}: {code:?}");
     }
+    // Too little to be loaded with is 127, as of a program that is not there; from there on it is we who have no memory.
+    let mut large = segment(1, 1);
+    large.resize(64 << 20, 0);
+    large[8..16].copy_from_slice(&(64_u64 << 20).to_ne_bytes());
+    large[32..36].copy_from_slice(&(64_u32 << 20).to_ne_bytes());
+    fs::write(world.wal(&name(1)), large).unwrap();
+    let without_memory = (40_000..160_000).step_by(10_000).filter(|kib| {
+        let line = format!("exec 2> $HOME/said; ulimit -v {kib}; dr-wal-push pg_wal/{} --to $HOME/{kib}", name(1));
+        let code = world.shell(&line).status().unwrap().code();
+        let said = fs::read_to_string(world.path("said")).unwrap();
+        assert!(code.is_some_and(|code| code <= 125 || said.contains("loading shared libraries")), "{kib}: {code:?} {said}");
+        said.contains("dr-wal-push: error: aborted")
+    });
+    assert!(without_memory.count() > 0);
+    fs::write(world.wal(&name(1)), segment(1, 1)).unwrap();
     let closed = format!("dr-wal-push pg_wal/{} --to $STORE <&- >&- 2>&-", name(1));
     assert_eq!(world.shell(&closed).status().unwrap().code(), Some(0));
 }

@@ -31,6 +31,9 @@ const LONG: Duration = Duration::from_secs(60);
 /// How long the stores may take for what is left, where the service ends by itself.
 const DRAIN: Duration = Duration::from_secs(300);
 
+/// How long the stores may take for what is there, where the own disk fails, or is full: only they can make room.
+const MAKE_ROOM: Duration = Duration::from_secs(60);
+
 /// Streams WAL into the stores until it is told to stop.
 pub fn receive(args: Args) -> Outcome {
     let required = args.required()?;
@@ -64,6 +67,10 @@ pub fn receive(args: Args) -> Outcome {
     let manner = Manner { synchronous: args.synchronous, status_interval: Duration::from_secs(args.status_interval), until };
     let mut receiver = Receiver::new(&folder, &outbox, memory, status, manner);
     let end = serve(&mut receiver, &link, first, args.once);
+    if end.as_ref().is_err_and(|failure| failure.exit == Exit::Io) {
+        // Whether they have taken all of it, the next start will see.
+        drop(receiver.outbox.drain(MAKE_ROOM));
+    }
     receiver.status.stopping();
     finish(&mut receiver, end, &farewell)
 }
@@ -92,9 +99,13 @@ fn first(
             return Err(Failure::new(Exit::Busy, "stopped", "nothing was received"));
         }
     };
-    let memory = remembered.unwrap_or_else(|| Memory::new(cluster, &connection.identity, connection.size));
+    let new = || Memory::new(cluster, &connection.identity, connection.size);
+    let memory = remembered.clone().unwrap_or_else(new);
     memory.hold_against(&connection.identity, connection.size)?;
-    folder.remember(&memory)?;
+    // A full disk is no reason not to begin: what is there goes to the stores, and leaves room.
+    if remembered.is_none() {
+        folder.remember(&memory)?;
+    }
     Ok((memory, connection))
 }
 

@@ -156,6 +156,9 @@ impl Branch<'_> {
             Shelved::KeptBeside { kept_as } => {
                 warn(TOOL, format!("{location}: {name} was there, and may not be read: it is kept as {kept_as}, too"));
             }
+            Shelved::Mended { kept_as } => {
+                warn(TOOL, format!("{location}: {name} was there, damaged, or its claim is lost: it is kept as {kept_as}, too"));
+            }
             // The server fills the last segment of a timeline up with whatever its file held.
             Shelved::Conflict { kept_as, .. } if matches!(name, WalName::Partial(_)) => {
                 warn(

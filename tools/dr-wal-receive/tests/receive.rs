@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use dr_wal::{Lsn, SegmentName, Shelved, Timeline};
@@ -75,6 +76,31 @@ fn once_stores_what_there_is_and_ends() {
     let output = rig.run(&conn, &["--until", &until]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(rig.equals_archive(&server, 1), rig.segments(1).len());
+}
+
+#[test]
+fn f20_a_full_disk_empties_itself_into_stores_that_are_back() {
+    let (server, rig) = (archiving(15, &[]), Rig::new());
+    let conn = server.conninfo("postgres");
+    let whole = || support::files(&rig.path("dir")).into_keys().filter(|name| name.len() == 24).count();
+    assert!(rig.run(&conn, &["--once"]).status.success());
+    let marker = rig.path("store/dr-store.json");
+    let ours = fs::read(&marker).unwrap();
+    fs::write(&marker, "another's").unwrap();
+    let receiver = rig.start(&conn, &[]);
+    load(&server, 2);
+    eventually("segments wait", || whole() >= 2);
+    receiver.kill();
+    fs::write(&marker, ours).unwrap();
+    // Nothing more can be written or created in the own directory, and all can in the store.
+    let mut command = Command::new("strace");
+    let given = rig.command(&conn, &[]);
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=pwrite64:error=ENOSPC"]).arg(given.get_program());
+    command.args(given.get_args()).envs(given.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(74) && said.contains("No space left on device"), "{said}");
+    assert_eq!(whole(), 0, "{said}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use dr_pipe::Sha256;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Content;
+use crate::opened::most_packed;
 use crate::{Error, Lsn, Timeline, WalName};
 
 /// Largest claim that is read, in bytes.
@@ -116,6 +117,10 @@ impl Claim {
         if claim.format != 1 {
             return Err(damaged(format!("format {} is newer than this program", claim.format)));
         }
+        // Unsigned, it may claim anything, and as much as it says is read into memory.
+        if claim.bytes > name.most_bytes() || claim.object_bytes > most_packed(claim.bytes) {
+            return Err(damaged(format!("it claims {} bytes in {}: no such file is so large", claim.bytes, claim.object_bytes)));
+        }
         if claim.cluster != *cluster || claim.name != *name || claim.content() != *content {
             return Err(damaged("it claims something else than its name says".into()));
         }
@@ -163,6 +168,23 @@ mod tests {
         assert_eq!(Claim::decode(&subject, text.as_bytes(), &[]).unwrap(), claim());
         let other = Subject { cluster: "other", ..subject };
         assert!(matches!(Claim::decode(&other, text.as_bytes(), &[]), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn f37_a_claim_of_more_than_such_a_file_can_hold_is_damaged() {
+        let decode = |name: &str, bytes: u64, object_bytes: u64| {
+            let extents = Extents { plain: (bytes, Sha256::of(b"abc")), object: (object_bytes, Sha256::of(b"ab")) };
+            let claim = Claim::new("main", name.parse().unwrap(), Some(7), extents, None);
+            let subject = Subject { object: "o", cluster: "main", name: claim.name, content: claim.content() };
+            Claim::decode(&subject, &claim.encode(None), &[])
+        };
+        let (segment, history) = ("000000010000000000000001", "00000002.history");
+        assert!(decode(segment, 1 << 30, (1 << 30) + (1 << 22)).is_ok() && decode(history, 1 << 20, 1 << 20).is_ok());
+        for (name, bytes, object_bytes) in
+            [(segment, 1 << 40, 9), (segment, u64::MAX, u64::MAX), (segment, 1 << 20, 1 << 40), (history, 1 << 30, 9)]
+        {
+            assert!(matches!(decode(name, bytes, object_bytes), Err(Error::Damaged { .. })), "{name} {bytes} {object_bytes}");
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Shelf<'_> {
     /// # Errors
     /// Where any part of the listing fails.
     pub fn inventory(&self) -> Result<Inventory, Error> {
-        self.listed(&layout::root(self.cluster))
+        self.listed(&layout::root(self.cluster), "")
     }
 
     /// All WAL of a timeline.
@@ -126,7 +126,7 @@ impl Shelf<'_> {
     /// # Errors
     /// As [`Shelf::inventory`].
     pub fn inventory_of(&self, timeline: Timeline) -> Result<Inventory, Error> {
-        self.listed(&layout::folder(self.cluster, timeline))
+        self.listed(&layout::folder(self.cluster, timeline), "")
     }
 
     /// What there is of the segments of one log: 4 GiB, 256 segments where each has 16 MiB.
@@ -134,7 +134,7 @@ impl Shelf<'_> {
     /// # Errors
     /// As [`Shelf::inventory`].
     pub fn inventory_of_log(&self, timeline: Timeline, log: u32) -> Result<Inventory, Error> {
-        self.listed(&layout::log_stem(self.cluster, timeline, log))
+        self.listed(&layout::log_stem(self.cluster, timeline, log), "")
     }
 
     /// What there is of one file, and of those whose names begin so.
@@ -142,12 +142,21 @@ impl Shelf<'_> {
     /// # Errors
     /// As [`Shelf::inventory`].
     pub fn inventory_of_name(&self, name: &WalName) -> Result<Inventory, Error> {
-        self.listed(&layout::stem(self.cluster, name))
+        self.listed(&layout::stem(self.cluster, name), "")
     }
 
-    fn listed(&self, prefix: &str) -> Result<Inventory, Error> {
+    /// All WAL of a segment's timeline from that segment on.
+    ///
+    /// # Errors
+    /// As [`Shelf::inventory`].
+    pub fn inventory_from(&self, segment: SegmentName) -> Result<Inventory, Error> {
+        let from = layout::stem(self.cluster, &segment.into());
+        self.listed(&layout::folder(self.cluster, segment.timeline), &from)
+    }
+
+    fn listed(&self, prefix: &str, after: &str) -> Result<Inventory, Error> {
         let mut inventory = Inventory::default();
-        for listed in self.store.list(prefix)? {
+        for listed in self.store.list_after(prefix, after)? {
             let dr_store::Listed { key, bytes, modified_at } = listed;
             match layout::parse(self.cluster, &key) {
                 Some(Entry::Object { name, beside, encrypted }) => {

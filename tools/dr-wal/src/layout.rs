@@ -6,7 +6,7 @@ use std::str::FromStr;
 use dr_pipe::Sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Piece, SegmentName, Timeline, WalName};
+use crate::{Error, Piece, SegmentName, SegmentSize, Timeline, WalName};
 
 /// Which content a file of WAL has: the first half of the SHA-256 of its plain bytes, 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -186,7 +186,8 @@ fn parse_piece(segment: SegmentName, rest: &str) -> Option<Entry> {
     let (begin, end) = range.split_once('-')?;
     let number = |text| u32::from_str_radix(digits(text, 8)?, 16).ok();
     let piece = Piece { segment, begin: number(begin)?, end: number(end)? };
-    (piece.begin < piece.end).then_some(Entry::Piece { piece, encrypted })
+    let legal = piece.begin < piece.end && u64::from(piece.end) <= SegmentSize::LARGEST.bytes();
+    legal.then_some(Entry::Piece { piece, encrypted })
 }
 
 fn suffix(encrypted: bool) -> &'static str {

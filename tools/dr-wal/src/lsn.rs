@@ -54,6 +54,8 @@ pub struct SegmentSize(u64);
 impl SegmentSize {
     /// What initdb chooses: 16 MiB.
     pub const DEFAULT: SegmentSize = SegmentSize(16 << 20);
+    /// The largest there is.
+    pub const LARGEST: SegmentSize = SegmentSize(1 << 30);
 
     /// The size in bytes.
     pub fn bytes(self) -> u64 {

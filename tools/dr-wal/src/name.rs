@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Lsn, SegmentSize};
 
+/// Largest history or backup file that makes sense, in bytes.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+
 /// A timeline: 1 at initdb, and a new number at every promotion. Displays as in names: eight hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timeline(pub u32);
@@ -128,6 +131,14 @@ impl WalName {
         match self {
             WalName::Segment(segment) | WalName::Partial(segment) | WalName::Backup { segment, .. } => segment.timeline,
             WalName::History(timeline) => *timeline,
+        }
+    }
+
+    /// How many bytes such a file has at most.
+    pub(crate) fn most_bytes(&self) -> u64 {
+        match self {
+            WalName::Segment(_) | WalName::Partial(_) => SegmentSize::LARGEST.bytes(),
+            WalName::History(_) | WalName::Backup { .. } => MAX_TEXT_BYTES,
         }
     }
 

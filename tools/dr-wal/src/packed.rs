@@ -15,9 +15,6 @@ use crate::{Error, History, WalName, header};
 /// Files up to this size are packed in memory, ; of larger segments the object is spooled in `$TMPDIR`.
 pub const MAX_IN_MEMORY_BYTES: u64 = 64 << 20;
 
-/// Largest history or backup file that makes sense, in bytes.
-const MAX_TEXT_BYTES: u64 = 1 << 20;
-
 /// Bytes that are compressed, encrypted or compared at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -154,7 +151,7 @@ fn check(name: &WalName, first: &[u8], bytes: u64) -> Result<Option<header::Head
 }
 
 fn too_large(name: &WalName, bytes: u64) -> Result<(), Error> {
-    if bytes > MAX_TEXT_BYTES { Err(Error::damaged(name, format!("{bytes} bytes: no such text is so long"))) } else { Ok(()) }
+    if bytes > name.most_bytes() { Err(Error::damaged(name, format!("{bytes} bytes: no such text is so long"))) } else { Ok(()) }
 }
 
 /// Where the timeline of a history came from.

@@ -7,7 +7,7 @@ use dr_catalogue::signature;
 use dr_store::Put;
 
 use crate::inventory::PieceItem;
-use crate::opened::{Opening, decompress, decrypt, failed};
+use crate::opened::{Opening, decompress, decrypt, failed, most_packed};
 use crate::packed::{Packing, compress, encrypt};
 use crate::{Error, SegmentName, Shelf, layout};
 
@@ -65,7 +65,7 @@ impl Shelf<'_> {
         while let Some(item) = next(pieces, joined.bytes.len()) {
             let object = format!("{}/{}", self.store.location(), item.key);
             let expected = (item.piece.end - item.piece.begin) as usize;
-            let stored = self.store.read(&item.key, item.bytes)?;
+            let stored = self.store.read(&item.key, most_packed(expected as u64))?;
             let decrypted = decrypt(&object, stored, item.encrypted, opening)?;
             let compressed = item.piece.proved(&object, self.cluster, &decrypted, opening)?;
             let plain = decompress(compressed, expected as u64).map_err(|error| failed(&object, error))?;

@@ -44,12 +44,19 @@ pub enum Shelved {
         /// The key of ours.
         kept_as: String,
     },
+    /// The object that has the name is not what was claimed for it: this content lies beside it, and is what readers get.
+    Mended {
+        /// The key of ours.
+        kept_as: String,
+    },
 }
 
 /// What a name's object is found to be.
 enum Found {
     Ours,
     Other(Option<Content>),
+    /// Nobody has claimed such an object: it was cut off, or its claim is lost.
+    Broken,
     /// It may not be read.
     Unknown,
 }
@@ -77,17 +84,18 @@ impl<'s> Shelf<'s> {
     pub fn put(&self, packed: &Packed) -> Result<Shelved, Error> {
         let (name, content) = (packed.name(), packed.content());
         let key = layout::object(self.cluster, &name, packed.encrypted());
-        let claimed = self.create(&layout::claim(self.cluster, &name, content), packed.claim_text())?;
+        let claimed = self.claim(&layout::claim(self.cluster, &name, content), packed.claim_text())?;
         if claimed == Created::Before && self.is_there(&key)? != Some(true) {
             // Whoever claimed it has stored nothing so far: what is claimed must fit the object that is.
             let again = layout::claim_again(self.cluster, &name, content, &packed.claim().object_sha256);
-            self.create(&again, packed.claim_text())?;
+            self.claim(&again, packed.claim_text())?;
         }
         if self.create_object(&key, packed)? == Created::Now {
             return Ok(Shelved::Stored);
         }
-        match (self.whose(&name, &key, content)?, claimed) {
+        match (self.whose(&name, &key, packed, claimed)?, claimed) {
             (Found::Ours, _) => Ok(Shelved::Same),
+            (Found::Broken, _) => Ok(Shelved::Mended { kept_as: self.keep_beside(packed)? }),
             (Found::Other(other), _) => Ok(Shelved::Conflict { kept_as: self.keep_beside(packed)?, other }),
             (Found::Unknown, Created::Now) => Ok(Shelved::Conflict { kept_as: self.keep_beside(packed)?, other: None }),
             (Found::Unknown, Created::Before) => Ok(Shelved::KeptBeside { kept_as: self.keep_beside(packed)? }),
@@ -102,13 +110,17 @@ impl<'s> Shelf<'s> {
     }
 
     /// Whose is the object that has the name? Decided by the claims, and where there are several by the object's own digest.
-    fn whose(&self, name: &WalName, key: &str, ours: Content) -> Result<Found, Error> {
-        let claims = match self.claims(name) {
+    fn whose(&self, name: &WalName, key: &str, packed: &Packed, claimed: Created) -> Result<Found, Error> {
+        let ours = packed.content();
+        let (claims, bytes) = match self.claims(name, key) {
             Err(Error::Store(dr_store::Error::Denied { .. })) => return Ok(Found::Unknown),
             claims => claims?,
         };
-        if claims.iter().all(|claim| claim.content() == ours) {
-            return Ok(Found::Ours);
+        let nobody_elses = claims.iter().all(|claim| claim.content() == ours);
+        let orphaned = claimed == Created::Now && claims.len() == 1;
+        if nobody_elses && !orphaned {
+            let fits = bytes.is_none_or(|bytes| claims.iter().any(|claim| claim.object_bytes == bytes));
+            return Ok(if fits { Found::Ours } else { Found::Broken });
         }
         let digest = match self.digest(key) {
             Err(Error::Store(dr_store::Error::Denied { .. })) => return Ok(Found::Unknown),
@@ -116,14 +128,19 @@ impl<'s> Shelf<'s> {
         };
         match claims.iter().find(|claim| claim.object_sha256 == digest) {
             Some(claim) if claim.content() == ours => Ok(Found::Ours),
+            None if nobody_elses => Ok(Found::Broken),
             claim => Ok(Found::Other(claim.map(Claim::content))),
         }
     }
 
-    /// All claims of a name, unchecked, as the push path has no public key: one of a forger only leads to an alarm.
-    fn claims(&self, name: &WalName) -> Result<Vec<Claim>, Error> {
-        let mut claims = Vec::new();
+    /// All claims of a name, unchecked, as the push path has no public key: one of a forger only leads to an alarm. And how many
+    /// bytes the object at `key` has.
+    fn claims(&self, name: &WalName, key: &str) -> Result<(Vec<Claim>, Option<u64>), Error> {
+        let (mut claims, mut bytes) = (Vec::new(), None);
         for listed in self.store.list(&format!("{}.", layout::stem(self.cluster, name)))? {
+            if listed.key == key {
+                bytes = Some(listed.bytes);
+            }
             let Some(Entry::Claim { name: of, content }) = layout::parse(self.cluster, &listed.key) else { continue };
             if of == *name {
                 let text = self.store.read(&listed.key, claim::MAX_BYTES)?;
@@ -131,7 +148,7 @@ impl<'s> Shelf<'s> {
                 claims.push(Claim::decode(&subject, &text, &[])?);
             }
         }
-        Ok(claims)
+        Ok((claims, bytes))
     }
 
     fn digest(&self, key: &str) -> Result<Sha256, Error> {
@@ -157,11 +174,12 @@ impl<'s> Shelf<'s> {
 
     /// Creates a small object, unless the name is taken, by whatever bytes.
     pub(crate) fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, Error> {
-        match self.store.put(key, bytes) {
-            Ok(Put::Created) => Ok(Created::Now),
-            Ok(Put::Identical) | Err(dr_store::Error::Exists { .. }) => Ok(Created::Before),
-            Err(error) => Err(error.into()),
-        }
+        created(self.store.put(key, bytes))
+    }
+
+    /// Creates a claim, unless it is there; durable at the latest when the object is, which is put after it.
+    fn claim(&self, key: &str, text: &[u8]) -> Result<Created, Error> {
+        created(self.store.put_ahead(key, text))
     }
 
     fn create_object(&self, key: &str, packed: &Packed) -> Result<Created, Error> {
@@ -195,6 +213,14 @@ impl<'s> Shelf<'s> {
         }
         // Where the same bytes were there before, they are ours as well.
         upload.finish().map_or_else(taken, |_| Ok(Created::Now))
+    }
+}
+
+fn created(put: Result<Put, dr_store::Error>) -> Result<Created, Error> {
+    match put {
+        Ok(Put::Created) => Ok(Created::Now),
+        Ok(Put::Identical) | Err(dr_store::Error::Exists { .. }) => Ok(Created::Before),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -140,6 +140,46 @@ fn f68_f71_what_was_changed_is_never_given() {
 }
 
 #[test]
+fn f31_an_object_whose_own_claim_was_lost_is_known_by_what_is_in_it() {
+    with_store(|store, keys| {
+        let shelf = Shelf::new(store, "main");
+        let (left, right) = (packed(keys, 1, 1), packed(keys, 1, 1));
+        shelf.put(&left).unwrap();
+        // As on a server that lets two create one name: the claim of one is left, and the object of the other.
+        let object = format!("{}/{}", store.location(), shelf.inventory().unwrap().files[&name(1).into()].objects[0].key);
+        let other = Shelf::new(store, "other");
+        other.put(&right).unwrap();
+        fs::copy(object.replace("/main/", "/other/"), &object).unwrap();
+        let trusted = [keys.signing.public_key()];
+        let opening = Opening { identities: Some(&keys.identities), trusted: &trusted, prefer_content: None };
+        assert_eq!(good(shelf.get(&name(1).into(), &opening)), segment(1, BYTES, 1));
+    });
+}
+
+#[test]
+fn f43_the_same_again_mends_an_object_that_was_cut_off_or_whose_claim_is_lost() {
+    with_store(|store, keys| {
+        let shelf = Shelf::new(store, "main");
+        for number in 0..4 {
+            shelf.put(&packed(keys, number, 1)).unwrap();
+            let file = WalName::from(name(number));
+            let item = &shelf.inventory().unwrap().files[&file];
+            let path = |key: &str| format!("{}/{key}", store.location());
+            match number {
+                0 => fs::File::options().write(true).open(path(&item.objects[0].key)).unwrap().set_len(1000).unwrap(),
+                1 => fs::write(path(&item.objects[0].key), "").unwrap(),
+                2 => fs::remove_file(path(&item.claims[0].0)).unwrap(),
+                _ => fs::remove_file(path(&item.claims[0].0)).and_then(|()| fs::write(path(&item.objects[0].key), "?")).unwrap(),
+            }
+            let put = shelf.put(&packed(keys, number, 1)).unwrap();
+            assert!(matches!(put, Shelved::Mended { .. }), "{number}: {put:?}");
+            let opening = Opening { identities: Some(&keys.identities), ..Opening::default() };
+            assert_eq!(good(shelf.get(&file, &opening)), segment(number, BYTES, 1));
+        }
+    });
+}
+
+#[test]
 fn f43_two_hosts_that_push_the_same_at_once_are_no_conflict() {
     with_store(|store, keys| {
         let shelf = Shelf::new(store, "main");

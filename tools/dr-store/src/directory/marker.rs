@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use dr_pipe::state;
 use serde::{Deserialize, Serialize};
 
-use super::publish::{self, DirectoryUpload};
+use super::publish::{self, DirectoryUpload, Durable};
 use crate::Error;
 use crate::key::MARKER;
 
@@ -200,7 +200,7 @@ fn mark(root: &Path) -> Result<String, Error> {
     getrandom::fill(&mut id).map_err(|error| Error::io("the system's random numbers", io::Error::other(error.to_string())))?;
     let marker = Marker { format: 1, id: hex::encode(id) };
     let text = serde_json::to_vec(&marker).map_err(|error| Error::io(path.display(), io::Error::from(error)))?;
-    let mut upload = DirectoryUpload::start(root, MARKER, path.display().to_string())?;
+    let mut upload = DirectoryUpload::start(root, MARKER, path.display().to_string(), &Durable::default())?;
     upload.write(&text)?;
     upload.write(b"\n")?;
     match upload.publish() {

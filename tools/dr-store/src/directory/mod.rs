@@ -20,22 +20,23 @@ pub struct Directory {
     location: Location,
     root: PathBuf,
     warnings: Vec<String>,
+    durable: publish::Durable,
 }
 
 impl Directory {
     pub(crate) fn init(location: &Location, path: &Path) -> Result<Self, Error> {
         let (root, warnings) = marker::init(path)?;
-        Ok(Directory { location: location.clone(), root, warnings })
+        Ok(Directory { location: location.clone(), root, warnings, durable: Default::default() })
     }
 
     pub(crate) fn open_for_write(location: &Location, path: &Path) -> Result<Self, Error> {
         let (root, warnings) = marker::open_for_write(path)?;
-        Ok(Directory { location: location.clone(), root, warnings })
+        Ok(Directory { location: location.clone(), root, warnings, durable: Default::default() })
     }
 
     pub(crate) fn open_for_read(location: &Location, path: &Path) -> Result<Self, Error> {
         marker::require(path)?;
-        Ok(Directory { location: location.clone(), root: path.into(), warnings: Vec::new() })
+        Ok(Directory { location: location.clone(), root: path.into(), warnings: Vec::new(), durable: Default::default() })
     }
 
     pub(crate) fn location(&self) -> &Location {
@@ -58,8 +59,14 @@ impl Directory {
         upload.publish()
     }
 
+    pub(crate) fn put_ahead(&self, key: &str, bytes: &[u8]) -> Result<Put, Error> {
+        let mut upload = self.upload(key)?;
+        upload.write(bytes)?;
+        upload.publish_ahead()
+    }
+
     pub(crate) fn upload(&self, key: &str) -> Result<DirectoryUpload, Error> {
-        DirectoryUpload::start(&self.root, key, self.object(key))
+        DirectoryUpload::start(&self.root, key, self.object(key), &self.durable)
     }
 
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Error> {
@@ -77,8 +84,9 @@ impl Directory {
         }
     }
 
-    pub(crate) fn list(&self, prefix: &str) -> Result<Vec<Listed>, Error> {
-        let listed = listing::list(&self.root, prefix)?;
+    pub(crate) fn list(&self, prefix: &str, after: &str) -> Result<Vec<Listed>, Error> {
+        let mut listed = listing::list(&self.root, prefix)?;
+        listed.retain(|object| object.key.as_str() > after);
         // An unmounted store lists as empty, too.
         self.still_mounted()?;
         Ok(listed)

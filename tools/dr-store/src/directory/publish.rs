@@ -3,12 +3,13 @@
 //! The order matters (a name that outlives its bytes is a file of zeros after a power cut), and so does giving up at
 //! the first failed fsync: the kernel may have dropped the pages and call the next one good.
 
+use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dr_pipe::stop::{self, OnStop};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -17,12 +18,17 @@ use rustix::io::Errno;
 use crate::key::TEMPORARY;
 use crate::{Confirmed, Error, Put, Stored};
 
+/// The directories, each with its inode, whose own names and those of all above them were made durable by this process. One
+/// that was removed and made again has another inode.
+pub(super) type Durable = Arc<Mutex<HashMap<PathBuf, u64>>>;
+
 /// A file being written under a temporary name.
 pub(crate) struct DirectoryUpload {
     file: File,
     names: Arc<Names>,
     /// The object's directory and all above it, up to the store's root.
     above: Vec<PathBuf>,
+    durable: Durable,
     object: String,
     _on_stop: OnStop,
 }
@@ -35,8 +41,8 @@ struct Names {
 }
 
 impl DirectoryUpload {
-    /// Starts a file that will be `root/key`, creating the directories on the way.
-    pub(super) fn start(root: &Path, key: &str, object: String) -> Result<Self, Error> {
+    /// Starts a file that will be `root/key`, creating the directories on the way; those in `durable` need no syncing again.
+    pub(super) fn start(root: &Path, key: &str, object: String, durable: &Durable) -> Result<Self, Error> {
         let io = |error: Errno| Error::io(&object, error);
         let (folder, last) = key.rsplit_once('/').unwrap_or(("", key));
         let above = create_directories(root, folder).map_err(|error| Error::io(&object, error))?;
@@ -51,7 +57,7 @@ impl DirectoryUpload {
             let names = Arc::clone(&names);
             move || names.remove_temporary()
         });
-        let upload = DirectoryUpload { file, names, above, object, _on_stop: on_stop };
+        let upload = DirectoryUpload { file, names, above, durable: Arc::clone(durable), object, _on_stop: on_stop };
         // The umask may have taken even our own rights.
         let mode = upload.file.set_permissions(Permissions::from_mode(0o600));
         mode.map_err(|error| Error::io(&upload.object, error))?;
@@ -70,21 +76,42 @@ impl DirectoryUpload {
 
     /// Makes the bytes durable, gives them their name, and makes that durable.
     pub(super) fn publish(self) -> Result<Put, Error> {
-        let io = |error: io::Error| Error::io(&self.object, error);
-        self.file.sync_all().map_err(io)?;
-        let put = match self.names.link() {
-            Ok(()) => Ok(Put::Created),
-            Err(Errno::EXIST) => self.compare(),
-            Err(error) => return Err(io(error.into())),
-        };
+        let put = self.name()?;
         // Also where the name is taken: whoever took it may have died before it was durable.
-        if let Err(error) = self.above.iter().try_for_each(|directory| sync_directory(directory)) {
+        if let Err(error) = self.sync_names() {
             if matches!(put, Ok(Put::Created)) {
                 self.names.remove(&self.names.last);
             }
             return Err(error);
         }
         put
+    }
+
+    /// Makes the bytes durable and gives them their name, which may be gone after a power cut, unless another file is published
+    /// in the same directory after this.
+    pub(super) fn publish_ahead(self) -> Result<Put, Error> {
+        self.name()?
+    }
+
+    /// Makes the bytes durable and gives them their name; what is there instead, if it is taken.
+    fn name(&self) -> Result<Result<Put, Error>, Error> {
+        let io = |error: io::Error| Error::io(&self.object, error);
+        self.file.sync_all().map_err(io)?;
+        match self.names.link() {
+            Ok(()) => Ok(Ok(Put::Created)),
+            Err(Errno::EXIST) => Ok(self.compare()),
+            Err(error) => Err(io(error.into())),
+        }
+    }
+
+    /// Makes the names in the directory durable and, unless this process has done so, those of it and of all above.
+    fn sync_names(&self) -> Result<(), Error> {
+        let inode = fs::fstat(&self.names.directory).map_err(|error| Error::io(&self.object, error))?.st_ino;
+        let durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner).get(&self.above[0]) == Some(&inode);
+        let new = if durable { &self.above[..1] } else { &self.above[..] };
+        new.iter().try_for_each(|directory| sync_directory(directory))?;
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(self.above[0].clone(), inode);
+        Ok(())
     }
 
     /// Whether the file that has our name holds our bytes.

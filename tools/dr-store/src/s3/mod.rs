@@ -68,8 +68,8 @@ impl S3 {
         RangeReader::open(Arc::clone(&self.0), key)
     }
 
-    pub(crate) fn list(&self, prefix: &str) -> Result<Vec<Listed>, Error> {
-        runtime::block_on(list::list(&self.0, prefix))
+    pub(crate) fn list(&self, prefix: &str, after: &str) -> Result<Vec<Listed>, Error> {
+        runtime::block_on(list::list(&self.0, prefix, after))
     }
 }
 
