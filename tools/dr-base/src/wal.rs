@@ -16,7 +16,7 @@ use dr_wal::{Lsn, SegmentName, SegmentSize, Shelf, Timeline, WalName, header};
 use crate::args::WalArgs;
 
 /// How often is looked whether WAL has been archived.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a store is looked into.
 const STORE_PAUSE: Duration = Duration::from_secs(2);

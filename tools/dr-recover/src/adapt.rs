@@ -1,5 +1,6 @@
 //! Files that are not written as the backup has them: configuration, the map of tablespaces, and the signal to recover.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,6 +24,8 @@ const PEER: &str = "local all all peer\n";
 pub struct Configuration {
     /// `postgresql.conf`, without the places of another machine; none where there is none.
     pub conf: Option<String>,
+    /// What it includes, by the path in the data directory.
+    pub included: BTreeMap<String, String>,
     /// `postgresql.auto.conf`.
     pub auto: String,
 }
@@ -34,11 +37,17 @@ impl Configuration {
     /// 65 where it is damaged, or no text.
     pub fn read(archive: &Archive, outside: bool) -> Result<Self, Failure> {
         let from_outside = if outside { text(archive, &format!("{CONFIG}postgresql.conf"))? } else { None };
-        let conf = match from_outside {
-            Some(conf) => Some(conf),
-            None => text(archive, "postgresql.conf")?,
+        let (top, conf) = match from_outside {
+            Some(conf) => (CONFIG, Some(conf)),
+            None => ("", text(archive, "postgresql.conf")?),
         };
-        Ok(Configuration { conf, auto: text(archive, "postgresql.auto.conf")?.unwrap_or_default() })
+        let included = included(archive, top, conf.as_deref().unwrap_or_default())?;
+        Ok(Configuration { conf, included, auto: text(archive, "postgresql.auto.conf")?.unwrap_or_default() })
+    }
+
+    /// Whether files outside the data directory are named, instead of those in it.
+    pub fn points_away(&self) -> bool {
+        self.conf.iter().chain(self.included.values()).any(|text| settings::points_away(text))
     }
 }
 
@@ -61,9 +70,13 @@ pub fn write(
     match &configuration.conf {
         Some(conf) => {
             file(&data.join("postgresql.conf"), settings::conf(conf).as_bytes())?;
-            for directory in included(conf) {
-                // A server does not start where a folder that it includes is missing, be it empty.
-                std::fs::create_dir_all(data.join(&directory)).map_err(|error| Failure::io(&directory, &error))?;
+            folders(data, "", conf)?;
+            for (path, text) in &configuration.included {
+                let adapted = settings::conf(text);
+                if adapted != *text {
+                    file(&data.join(path), adapted.as_bytes())?;
+                }
+                folders(data, path.rfind('/').map_or("", |slash| &path[..=slash]), text)?;
             }
         }
         None => {
@@ -82,11 +95,42 @@ pub fn write(
     file(&data.join(signal), b"")
 }
 
-/// Folders that `include_dir` names, beside the file.
-fn included(conf: &str) -> Vec<String> {
-    let lines = conf.lines().map(str::trim).filter_map(|line| line.strip_prefix("include_dir"));
-    let values = lines.filter_map(|rest| rest.trim_start_matches([' ', '\t', '=']).split('\'').nth(1).map(str::to_owned));
-    values.filter(|value| !value.starts_with('/') && !value.is_empty() && !value.split('/').any(|part| part == "..")).collect()
+/// Makes the folders that a file in `folder` includes: a server does not start where one is missing, be it empty.
+fn folders(data: &Path, folder: &str, conf: &str) -> Result<(), Failure> {
+    let conf: String =
+        conf.lines().filter(|line| line.trim_start().starts_with("include_dir")).flat_map(|line| [line, "\n"]).collect();
+    let make = |path: String| std::fs::create_dir_all(data.join(&path)).map_err(|error| Failure::io(&path, &error));
+    places(folder, &conf).into_iter().try_for_each(make)
+}
+
+/// The files that a configuration in the folder `top` includes, and those that they do, by their paths from there.
+fn included(archive: &Archive, top: &str, conf: &str) -> Result<BTreeMap<String, String>, Failure> {
+    let mut found = BTreeMap::new();
+    let mut unread = vec![(String::new(), conf.to_owned())];
+    while let Some((folder, conf)) = unread.pop() {
+        for place in places(&folder, &conf) {
+            let (file, below) = (format!("{top}{place}"), format!("{top}{place}/"));
+            let belongs = |path: &str| {
+                let name = path.strip_prefix(&below);
+                path == file || name.is_some_and(|name| name.ends_with(".conf") && !name.starts_with('.') && !name.contains('/'))
+            };
+            for member in archive.contents().members().filter(|member| belongs(&member.path)) {
+                let path = &member.path[top.len()..];
+                if let (false, Some(text)) = (found.contains_key(path), text(archive, &member.path)?) {
+                    let folder = path.rfind('/').map_or("", |slash| &path[..=slash]);
+                    unread.push((folder.to_owned(), text.clone()));
+                    found.insert(path.to_owned(), text);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What a file in `folder` includes that lies below the first: by its path from there.
+fn places(folder: &str, conf: &str) -> Vec<String> {
+    let below = |path: &String| !path.starts_with('/') && !path.is_empty() && !path.split('/').any(|part| part == "..");
+    settings::inclusions(conf).filter(below).map(|path| format!("{folder}{}", path.trim_end_matches('/'))).collect()
 }
 
 /// Writes a file anew, for its owner alone.
@@ -100,6 +144,17 @@ pub fn file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     written.map_err(|error| Failure::io(path.display(), &error))
 }
 
+/// Adds a line to a file, durably.
+///
+/// # Errors
+/// 74 or 77 as the file system says.
+pub fn append(path: &Path, line: &str) -> Result<(), Failure> {
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened
+        .and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(|error| Failure::io(path.display(), &error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +162,7 @@ mod tests {
     #[test]
     fn folders_that_are_included_are_known() {
         let conf = "include_dir = 'conf.d'\t\t# here\n#include_dir = 'x'\ninclude_dir '/etc/y'\ninclude_dir='../z'\n";
-        assert_eq!(included(conf), ["conf.d"]);
+        assert_eq!(places("", conf), ["conf.d"]);
+        assert_eq!(places("a/", "include x.conf\ninclude_if_exists 'b/y.conf' # z\n"), ["a/x.conf", "a/b/y.conf"]);
     }
 }

@@ -169,8 +169,8 @@ impl Asked<'_> {
             return Err(self.beyond(chosen, last));
         }
         match last.record {
-            // Nothing begins there: the last record is the last that is before it.
-            Some((_, end)) if end <= lsn => self.stop_at_last(chosen, last),
+            // Nothing begins there or behind it, be it inside the last record: that one is the last before it.
+            Some((begins, _)) if begins < lsn => self.stop_at_last(chosen, last),
             None => chosen.goal = Goal::Consistent,
             Some(_) => {
                 chosen.goal = Goal::Lsn(lsn);

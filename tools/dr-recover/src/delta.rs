@@ -74,7 +74,8 @@ pub fn compare(
     hash(candidates, jobs, progress, difference)
 }
 
-/// Sorts everything below `path`: what `candidate` does not take is removed.
+/// Sorts everything below `path`: what `candidate` does not take is removed. Beside the directory of this server's version, a
+/// tablespace may have those of other servers, and what a file system has of its own.
 fn walk(
     path: &Path,
     layout: &Layout,
@@ -88,9 +89,13 @@ fn walk(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(failed)?,
     };
+    let shared = layout.is_tablespace(path);
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
+        if shared && !directories.contains(&path) {
+            continue;
+        }
         if path == layout.data.join("pg_wal") || path == layout.data.join(MARKER) {
             continue;
         }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::directory::MARKER;
+use crate::server::LOG;
 use crate::tablespaces::Placed;
 
 /// The files that make a directory a cluster that starts: written last.
@@ -10,6 +12,10 @@ pub const LAST: [&str; 2] = ["backup_label", "global/pg_control"];
 
 /// Files that are not written as the backup has them.
 pub const ADAPTED: [&str; 3] = ["tablespace_map", "postgresql.auto.conf", "postgresql.conf"];
+
+/// What a server has that was recovered itself, or is a standby: of its own past, and not for the one that is made here. An old log
+/// would be taken for the new server's words; an old signal would keep it a standby.
+const PAST: [&str; 4] = ["standby.signal", "recovery.signal", LOG, MARKER];
 
 /// Members of configuration that lay outside the data directory.
 pub const CONFIG: &str = "dr_config/";
@@ -57,7 +63,7 @@ impl Layout {
         if let Some(file) = member.strip_prefix(CONFIG) {
             return self.config.then(|| self.data.join(file));
         }
-        if member == CONFIG.trim_end_matches('/') {
+        if member == CONFIG.trim_end_matches('/') || PAST.contains(&member) {
             return None;
         }
         if let Some(rest) = member.strip_prefix("pg_tblspc/") {
@@ -72,6 +78,11 @@ impl Layout {
     /// The directories that are made or found first: that of the cluster, and those of tablespaces.
     pub fn roots(&self) -> impl Iterator<Item = &Path> {
         std::iter::once(self.data.as_path()).chain(self.tablespaces.values().map(PathBuf::as_path))
+    }
+
+    /// Whether `path` is the directory of a tablespace.
+    pub fn is_tablespace(&self, path: &Path) -> bool {
+        self.tablespaces.values().any(|place| place == path)
     }
 
     /// The links to tablespaces: each link, and where it leads.
@@ -94,7 +105,7 @@ mod tests {
         assert_eq!(of("pg_tblspc/16400/PG_15_2/1/2").as_deref(), Some("/ts/PG_15_2/1/2"));
         assert_eq!(of("pg_tblspc/16400/").as_deref(), Some("/ts"));
         assert_eq!(of("pg_tblspc/16401/PG_15_2/1").as_deref(), Some("/d/pg_tblspc/16401/PG_15_2/1"));
-        assert_eq!(of("dr_config/pg_hba.conf"), None);
+        assert_eq!((of("dr_config/pg_hba.conf"), of("standby.signal"), of("dr-recover.log")), (None, None, None));
         assert_eq!(layout(true).of("dr_config/pg_hba.conf"), Some("/d/pg_hba.conf".into()));
     }
 }

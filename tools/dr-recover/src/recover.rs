@@ -15,7 +15,7 @@ use crate::adapt;
 use crate::args::Args;
 use crate::choose::{Chosen, Goal};
 use crate::plan::{self, Planned};
-use crate::server::{Arrived, Launch, State};
+use crate::server::{Arrived, Followed, Launch, State};
 use crate::write::Work;
 
 /// Does what the command line says.
@@ -64,7 +64,7 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
         replay_seconds: None,
     };
     if let Some(launch) = launch {
-        launch.start()?;
+        start(&launch, args.wait)?;
         recovered.state = "started".into();
         if args.wait {
             let arrived = wait(&launch, &planned)?;
@@ -82,11 +82,37 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
     print(&Record::Recovered(Box::new(recovered)))
 }
 
+/// Starts the server. Of one that is followed, a setting that is too low will be raised.
+fn start(launch: &Launch, followed: bool) -> Result<(), Failure> {
+    match launch.start() {
+        Err(_) if followed && launch.is_too_low() => Ok(()),
+        started => started,
+    }
+}
+
 /// Follows the server, and lets none stand that has not come as far as it was proved to be possible.
 fn wait(launch: &Launch, planned: &Planned<'_>) -> Result<Arrived, Failure> {
     let segment_bytes = planned.survey.held.size.bytes();
     let progress = Progress::new(TOOL, Some(planned.chosen.segments as u64 * segment_bytes));
-    let arrived = launch.follow(segment_bytes, &progress)?;
+    let mut raised = Vec::new();
+    let arrived = loop {
+        match launch.follow(segment_bytes, &progress)? {
+            Followed::Arrived(arrived) => break arrived,
+            Followed::TooLow(name, value) => {
+                launch.stop()?;
+                let line = format!("{name} = '{value}'\n");
+                if raised.contains(&line) {
+                    let message = format!("the server does not go on: {name} must be {value} or more");
+                    let hint = format!("nothing is lost: start it in {} with that setting", launch.data.display());
+                    return Err(Failure::new(Exit::Config, message, hint));
+                }
+                warn(TOOL, format!("{name} was {value} when the WAL was written, more than at the backup: it is raised"));
+                adapt::append(&launch.data.join("postgresql.auto.conf"), &line)?;
+                raised.push(line);
+                start(launch, true)?;
+            }
+        }
+    };
     progress.finish();
     match short(&planned.chosen, &arrived) {
         None => {

@@ -14,11 +14,14 @@ use dr_pipe::{Exit, Failure};
 use dr_postgres::clients::Client;
 use dr_wal::{History, Lsn, Timeline, WalName};
 
-use crate::directory;
 use crate::settings::sh;
+use crate::{adapt, directory};
 
 /// The server's log while it recovers, in its data directory.
 pub const LOG: &str = "dr-recover.log";
+
+/// The line in it with which we start a server: what stands before it is over.
+const STARTS: &str = "dr-recover: the server is started";
 
 /// How long a server may take to write its postmaster.pid.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,6 +60,8 @@ pub struct Heard {
     pub fatal: Option<String>,
     /// The first line of dr-wal-fetch's last failure.
     pub fetch_failed: Option<String>,
+    /// A setting that is lower than the server had it when it wrote the WAL, and its value then: replay does not go on.
+    pub too_low: Option<(String, u32)>,
 }
 
 /// Where a server is.
@@ -71,6 +76,15 @@ pub enum State {
     ShutDown,
     /// It is a primary.
     Promoted,
+}
+
+/// What came of following a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// It is where it was to go.
+    Arrived(Arrived),
+    /// It waits, or has ended, until this setting has at least this value.
+    TooLow(String, u32),
 }
 
 /// Where a server has come to.
@@ -121,12 +135,15 @@ impl Launch {
             ("logging_collector", "off".into()),
             ("log_destination", "stderr".into()),
             ("log_min_messages", "warning".into()),
+            ("log_error_verbosity", "default".into()),
             ("log_line_prefix", "%m [%p] ".into()),
             ("log_timezone", "UTC".into()),
         ];
         let options: Vec<_> = options.iter().map(|(name, value)| format!("-c {}", sh(&format!("{name}={value}")))).collect();
+        let log = self.data.join(LOG);
+        adapt::append(&log, &format!("{STARTS}\n"))?;
         let mut command = Command::new(&self.pg_ctl);
-        command.args(["start", "-W", "-s", "-D"]).arg(&self.data).arg("-l").arg(self.data.join(LOG));
+        command.args(["start", "-W", "-s", "-D"]).arg(&self.data).arg("-l").arg(log);
         command.arg("-o").arg(options.join(" "));
         let output = dr_pipe::child::output(&mut command).map_err(|error| Failure::io(self.pg_ctl.display(), &error))?;
         if !output.status.success() {
@@ -144,23 +161,31 @@ impl Launch {
         Ok(())
     }
 
+    /// Whether it ended, or waits, because a setting is too low.
+    pub fn is_too_low(&self) -> bool {
+        self.heard().too_low.is_some()
+    }
+
     /// Follows the server until it has arrived. `segment_bytes` are added to `progress` for each file that it fetched.
     ///
     /// # Errors
     /// With its last words where it ends before: 69 where WAL could not be fetched, 66 where the target was not in the WAL, 78
     /// where its configuration does not fit this machine, else 65.
-    pub fn follow(&self, segment_bytes: u64, progress: &Progress) -> Result<Arrived, Failure> {
+    pub fn follow(&self, segment_bytes: u64, progress: &Progress) -> Result<Followed, Failure> {
         let mut fetched = 0;
         loop {
             // In this order: what it said before it ended is in the log.
             let alive = self.pid()?.is_some();
             let heard = self.heard();
-            progress.add(segment_bytes * (heard.fetched - fetched));
+            progress.add(segment_bytes * heard.fetched.saturating_sub(fetched));
             fetched = heard.fetched;
+            if let (State::Replaying, Some((name, value))) = (heard.state, &heard.too_low) {
+                return Ok(Followed::TooLow(name.clone(), *value));
+            }
             match heard.state {
                 State::Replaying if alive => std::thread::park_timeout(INTERVAL),
                 State::Replaying => return Err(self.ended("", &heard)),
-                state => return self.arrived(state, heard),
+                state => return self.arrived(state, heard).map(Followed::Arrived),
             }
         }
     }
@@ -231,7 +256,9 @@ pub fn hear(log: &str) -> Heard {
     let mut heard = Heard::default();
     for line in log.lines() {
         let after = |words: &str| line.split_once(words).map(|(_, rest)| rest);
-        if after("LOG:  restored log file \"").is_some() {
+        if line == STARTS {
+            heard = Heard::default();
+        } else if after("LOG:  restored log file \"").is_some() {
             heard.fetched += 1;
         } else if after("LOG:  recovery stopping ").is_some() {
             heard.stopped = true;
@@ -247,6 +274,9 @@ pub fn hear(log: &str) -> Heard {
             heard.state = State::Promoted;
         } else if let Some(rest) = after("dr-wal-fetch: error: ") {
             heard.fetch_failed = Some(rest.trim().to_owned());
+        } else if let Some(rest) = after("DETAIL:  ").filter(|rest| rest.contains(" is a lower setting than on the primary server"))
+        {
+            heard.too_low = too_low(rest);
         } else if let Some(rest) = after(" FATAL:  ").or_else(|| after(" PANIC:  ")) {
             // A client that comes too early is told so with the same word.
             if !rest.starts_with("the database system is ") {
@@ -261,6 +291,13 @@ pub fn hear(log: &str) -> Heard {
         }
     }
     heard
+}
+
+/// `max_connections = 100 is a lower setting than on the primary server, where its value was 200.`
+fn too_low(text: &str) -> Option<(String, u32)> {
+    let (name, _) = text.split_once(" = ")?;
+    let value = text.trim_end_matches('.').rsplit(' ').next()?.parse().ok()?;
+    Some((name.to_owned(), value))
 }
 
 /// A moment as the server writes it under `log_timezone = UTC`; but those of transactions are in its own zone.
@@ -325,6 +362,10 @@ mod tests {
         assert_eq!((heard.state, heard.stopped, heard.fetched), (State::Promoted, true, 1));
         assert_eq!((heard.timeline, heard.fatal), (Some(Timeline(10)), None));
         assert_eq!(heard.last_at, "2026-11-21T02:28:59.25Z".parse().ok());
+        // Replay that waits for a setting; and a second start, whose words count.
+        let text = "x [2] WARNING:  hot standby is not possible because of insufficient parameter settings\nx [2] DETAIL:  max_connections = 100 is a lower setting than on the primary server, where its value was 150.\n";
+        assert_eq!(hear(text).too_low, Some(("max_connections".into(), 150)));
+        assert_eq!(hear(&format!("{text}{STARTS}\n{PROMOTED}")), hear(PROMOTED));
         let paused = "x LOG:  recovery stopping after commit of transaction 740, time 2026-11-21 03:29:00+01\nx LOG:  pausing at the end of recovery\n";
         let heard = hear(paused);
         assert_eq!((heard.state, heard.last_at), (State::Paused, "2026-11-21T02:29:00Z".parse().ok()));

@@ -30,6 +30,9 @@ const HARMFUL: [&str; 20] = [
 /// other directory, if there is one.
 const PLACES: [&str; 5] = ["data_directory", "config_file", "hba_file", "ident_file", "external_pid_file"];
 
+/// What is no setting, but names files that have some, or folders of them.
+const INCLUDES: [&str; 3] = ["include", "include_if_exists", "include_dir"];
+
 /// The recovery targets: only one may be set, by whichever file.
 const TARGETS: [&str; 5] =
     ["recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_xid"];
@@ -103,6 +106,12 @@ pub fn conf(text: &str) -> String {
 /// Whether a `postgresql.conf` names files outside the data directory: what is in there instead was not used.
 pub fn points_away(text: &str) -> bool {
     text.lines().filter_map(parse).any(|(name, _)| PLACES[1..4].contains(&name.as_str()))
+}
+
+/// What a configuration includes, files and folders alike, as it names them.
+pub fn inclusions(text: &str) -> impl Iterator<Item = String> {
+    let named = text.lines().filter_map(parse).filter(|(name, _)| INCLUDES.contains(&name.as_str()));
+    named.map(|(_, value)| value.trim_matches('\'').to_owned())
 }
 
 /// Which settings must be raised so that they are not below what the backed up server had; `texts` are its configuration, the

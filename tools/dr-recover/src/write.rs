@@ -16,9 +16,12 @@ use crate::delta::{self, Difference};
 use crate::directory::{self, MARKER, Marker, State};
 use crate::layout::{ADAPTED, CONFIG, LAST, Layout, NEEDED};
 use crate::plan::Planned;
-use crate::settings::{self, Recovery, raised};
+use crate::settings::{Recovery, raised};
 use crate::tablespaces::{Placed, place};
 use crate::{TOOL, backup_manifest, fetch, old_wal, unpack};
+
+/// Without it no server starts.
+const CONTROL: &str = "global/pg_control";
 
 /// Largest `backup_label` and pg_control.
 const MAX_SMALL_BYTES: u64 = 1 << 20;
@@ -75,7 +78,7 @@ impl<'a> Work<'a> {
         let mode = mode(planned, args)?;
         let placed = place(&planned.base.tablespaces, &args.tablespaces, args.tablespaces_below.as_deref(), &args.into)?;
         let inside = Configuration::read(&planned.archive, false)?;
-        let outside = args.config || inside.conf.as_deref().is_none_or(settings::points_away);
+        let outside = args.config || inside.conf.is_none() || inside.points_away();
         let configuration = if outside { Configuration::read(&planned.archive, true)? } else { inside };
         let layout = Layout::new(&args.into, &placed, outside);
         let recovery = Recovery {
@@ -177,7 +180,7 @@ impl<'a> Work<'a> {
 
     fn make_room(&self, difference: &Difference, now: DateTime<Utc>) -> Result<(), Failure> {
         // First of all what would let a server start.
-        for path in ["global/pg_control", "backup_label"].map(|path| self.args.into.join(path)) {
+        for path in [CONTROL, "backup_label"].map(|path| self.args.into.join(path)) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failure::io(path.display(), &error)),
                 _ => {}
@@ -285,11 +288,12 @@ fn mode(planned: &Planned<'_>, args: &Args) -> Result<Mode, Failure> {
     let ours = |marker: &Marker| marker.sha256 == planned.manifest.sha256;
     match directory::look(&args.into)? {
         State::Free => Ok(Mode::Anew),
-        _ if args.move_aside => Ok(Mode::Aside),
-        State::Begun(marker) if ours(&marker) => {
+        // What is half made is gone on with, or the same command would never end; a server may have run in what is whole.
+        State::Begun(marker) if ours(&marker) && (!args.move_aside || !args.into.join(CONTROL).exists()) => {
             warn(TOOL, format!("{}: a restore of {} was begun: it goes on", args.into.display(), marker.backup));
             Ok(Mode::Over)
         }
+        _ if args.move_aside => Ok(Mode::Aside),
         State::Begun(marker) if args.delta => {
             same_system(planned, args, marker.system_identifier.as_deref())?;
             Ok(Mode::Over)
@@ -300,7 +304,7 @@ fn mode(planned: &Planned<'_>, args: &Args) -> Result<Mode, Failure> {
             Err(Failure::new(Exit::Exists, message, hint))
         }
         State::Taken(names) if args.delta => {
-            let control = args.into.join("global/pg_control");
+            let control = args.into.join(CONTROL);
             let found = fs::read(&control).ok().and_then(|bytes| Some(u64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?)));
             let Some(found) = found else {
                 return Err(directory::taken(

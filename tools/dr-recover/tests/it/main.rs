@@ -4,4 +4,5 @@
 mod directories;
 mod fixture;
 mod holes;
+mod past;
 mod targets;
