@@ -76,6 +76,11 @@ impl Answer<'_> {
             }
             (404, _) => Refusal::Absent,
             (412, _) => Refusal::Precondition,
+            // Ranges are asked for within the size that the server itself gave.
+            (416, _) => Refusal::Final(Error::Damaged {
+                object: request.object.clone(),
+                why: "it was replaced by a shorter one while it was being read".into(),
+            }),
             (409, _) | (429, _) | (503, "SlowDown") => {
                 let last = Error::Busy { object: request.object.clone(), why: self.said() };
                 Refusal::Again { last, after: self.after }
