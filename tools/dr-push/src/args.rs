@@ -61,25 +61,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// In how many stores the bytes must be durable.
-    ///
-    /// # Errors
-    /// 64 for a number that cannot be met, or one store named twice.
-    pub fn required(&self) -> Result<u32, Failure> {
-        let stores = u32::try_from(self.to.len()).unwrap_or(u32::MAX);
-        for (n, store) in self.to.iter().enumerate() {
-            if self.to[..n].iter().any(|earlier| earlier.to_string() == store.to_string()) {
-                return Err(usage(format!("--to {store} is given twice"), "name every store once"));
-            }
-        }
-        match self.require {
-            Some(n) if n == 0 || n > stores => {
-                Err(usage(format!("--require {n} with {stores} stores"), "give a number from 1 to the number of stores"))
-            }
-            given => Ok(given.unwrap_or(stores)),
-        }
-    }
-
     /// What is asked of every upload.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub fn push(args: Args) -> Outcome {
         return init(&args);
     }
     let started_at = Utc::now();
-    let required = args.required()?;
+    let required = dr_store::required(&args.to, args.require)?;
     let options = args.upload_options(started_at)?;
     let cluster = args.cluster.clone().expect("clap requires a cluster unless --init is given");
     let mut receipts = Receipts::open(args.receipt.receipt.as_deref())?;

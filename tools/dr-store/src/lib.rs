@@ -16,7 +16,7 @@ mod upload;
 
 pub use args::{PathStyle, StoreArgs};
 pub use error::Error;
-pub use location::Location;
+pub use location::{Location, required};
 pub use options::{Confirmed, LockMode, Put, Stored, UploadOptions};
 pub use reader::ObjectReader;
 pub use store::{Listed, Store};

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use dr_pipe::{Exit, Failure};
+
 /// A store as it was named; displays exactly so.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
@@ -73,6 +75,26 @@ fn directory_place(named: &str) -> Result<Place, String> {
         "" => Err("the name of a store is empty".into()),
         _ if named.contains("://") => Err(format!("{named}: a store is a directory or s3://BUCKET/PREFIX")),
         _ => Ok(Place::Directory(named.into())),
+    }
+}
+
+/// In how many of the stores `to` bytes must be durable: in `require` of them (`--require`), else in all.
+///
+/// # Errors
+/// 64 for a number that cannot be met, or one store named twice: what it holds would be counted twice.
+pub fn required(to: &[Location], require: Option<u32>) -> Result<u32, Failure> {
+    let stores = u32::try_from(to.len()).unwrap_or(u32::MAX);
+    for (n, store) in to.iter().enumerate() {
+        if to[..n].iter().any(|earlier| earlier.to_string() == store.to_string()) {
+            return Err(Failure::new(Exit::Usage, format!("--to {store} is given twice"), "name every store once"));
+        }
+    }
+    match require {
+        Some(n) if n == 0 || n > stores => {
+            let message = format!("--require {n} with {stores} stores");
+            Err(Failure::new(Exit::Usage, message, "give a number from 1 to the number of stores"))
+        }
+        given => Ok(given.unwrap_or(stores)),
     }
 }
 

@@ -66,26 +66,6 @@ Examples, in postgresql.conf:
 See `man dr-wal-push` for exit codes.";
 
 impl Args {
-    /// In how many stores the bytes must be durable.
-    ///
-    /// # Errors
-    /// 64 for a number that cannot be met, or one store named twice.
-    pub fn required(&self) -> Result<usize, Failure> {
-        let usage = |message: String, hint: &str| Err(Failure::new(Exit::Usage, message, hint));
-        for (n, store) in self.to.iter().enumerate() {
-            if self.to[..n].contains(store) {
-                return usage(format!("--to {store} is given twice"), "name every store once");
-            }
-        }
-        match self.require.map(|n| n as usize) {
-            Some(n) if n == 0 || n > self.to.len() => {
-                let message = format!("--require {n} with {} stores", self.to.len());
-                usage(message, "give a number from 1 to the number of stores")
-            }
-            given => Ok(given.unwrap_or(self.to.len())),
-        }
-    }
-
     /// Passes what says for whom WAL is encrypted, or that it is not to be.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub fn push(args: Args) -> Outcome {
 }
 
 fn archive(args: &Args, asked: &Asked) -> Result<(), Failure> {
-    let required = args.required()?;
+    let required = dr_store::required(&args.to, args.require)? as usize;
     args.names_readers()?;
     let journal = Journal::of(&args.cluster.cluster, Settings { stores: args.store_names(), required });
     if journal.answers(asked) {

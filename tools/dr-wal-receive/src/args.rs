@@ -29,7 +29,7 @@ pub struct Args {
 
     /// Keep a file on the own disk until N stores hold it [default: all of them]
     #[arg(long, value_name = "N", env = "DR_REQUIRE")]
-    pub require: Option<usize>,
+    pub require: Option<u32>,
 
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -97,25 +97,6 @@ const EXAMPLES: &str = "Examples:
   dr-wal-receive -d 'host=db1,db2 target_session_attrs=primary' --to /var/backups/dr --cluster main -R main.recipients";
 
 impl Args {
-    /// In how many stores a file must be durable before it leaves the own disk.
-    ///
-    /// # Errors
-    /// 64 for a number that cannot be met, or one store named twice.
-    pub fn required(&self) -> Result<usize, Failure> {
-        let stores = self.to.len();
-        for (n, store) in self.to.iter().enumerate() {
-            if self.to[..n].contains(store) {
-                return Err(usage(format!("--to {store} is given twice"), "name every store once"));
-            }
-        }
-        match self.require {
-            Some(n) if n == 0 || n > stores => {
-                Err(usage(format!("--require {n} with {stores} stores"), "give a number from 1 to the number of stores"))
-            }
-            given => Ok(given.unwrap_or(stores)),
-        }
-    }
-
     /// For whom WAL is encrypted; none where it is not to be.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ const MAKE_ROOM: Duration = Duration::from_secs(60);
 
 /// Streams WAL into the stores until it is told to stop.
 pub fn receive(args: Args) -> Outcome {
-    let required = args.required()?;
+    let required = dr_store::required(&args.to, args.require)? as usize;
     let conn = args.connect.resolve(TOOL, args.dbname.as_deref())?;
     let signing_key = args.signing_key.load_if_there(&args.cluster.cluster).map_err(unstarted)?;
     let recipients = args.readers(TOOL)?;
