@@ -12,7 +12,7 @@ use crate::source;
 const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
 /// What a version line of any version starts with.
-const ANY_VERSION: &[u8] = b"age-encryption.org/";
+pub(crate) const ANY_VERSION: &[u8] = b"age-encryption.org/";
 
 /// The most recipient stanzas a header may have.
 pub const MAX_STANZAS: usize = 64;

@@ -10,6 +10,7 @@ mod encrypt;
 mod error;
 mod header;
 mod identities;
+mod plain;
 mod recipients;
 mod seek;
 mod source;
@@ -20,6 +21,7 @@ pub use error::Error;
 pub(crate) use header::Header;
 pub use header::{MAX_HEADER_BYTES, MAX_STANZAS};
 pub use identities::{Identities, IdentityArgs};
+pub use plain::{Plain, is_age};
 pub use recipients::{RecipientArgs, Recipients};
 pub use seek::{Decrypted, Unlocked, plaintext_len};
 

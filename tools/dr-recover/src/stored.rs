@@ -3,14 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use dr_archive::{Contents, ReadAt, Reader, Seekable};
-use dr_crypt::{Decrypted, Identities, Unlocked};
+use dr_archive::{Contents, Reader, Seekable};
+use dr_crypt::{Identities, Unlocked};
 use dr_pipe::record::Manifest;
 use dr_pipe::{Exit, Failure};
 use dr_store::{ObjectReader, Store};
-
-/// Every age stream begins so.
-const AGE: &[u8] = b"age-encryption.org/";
 
 /// The archive of a base, open.
 pub struct Archive {
@@ -21,21 +18,7 @@ pub struct Archive {
 }
 
 /// The plain bytes, for one thread.
-pub enum Plain {
-    /// Not encrypted.
-    Stored(Seekable<ObjectReader>),
-    /// Decrypted.
-    Decrypted(Box<Seekable<Decrypted<ObjectReader>>>),
-}
-
-impl ReadAt for Plain {
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Plain::Stored(source) => source.read_at(offset, buf),
-            Plain::Decrypted(source) => source.read_at(offset, buf),
-        }
-    }
-}
+pub type Plain = Seekable<dr_crypt::Plain<ObjectReader>>;
 
 impl Archive {
     /// Opens the object of `manifest`: its end and table of contents are read, and proved by the manifest's root.
@@ -53,9 +36,7 @@ impl Archive {
             let message = format!("{} is no archive of dr-base", manifest.name);
             return Err(Failure::new(Exit::Damaged, message, "unpack it with the program that made it: see dr-pull(1)"));
         };
-        let mut head = [0; AGE.len()];
-        let n = dr_pipe::stream::fill(&mut object, &mut head).map_err(|error| failure(&name, error))?;
-        let unlocked = if &head[..n] == AGE {
+        let unlocked = if dr_crypt::is_age(&mut object).map_err(|error| failure(&name, error))? {
             let identities = identities.ok_or(dr_crypt::Error::NoIdentity)?;
             Some(Unlocked::open(&mut object, identities).map_err(|error| Failure::from(error).within(&name))?)
         } else {
@@ -98,10 +79,7 @@ impl Archive {
 }
 
 fn plain(object: &ObjectReader, unlocked: Option<&Unlocked>) -> Result<Plain, Failure> {
-    match unlocked {
-        None => Ok(Plain::Stored(Seekable::new(object.clone()))),
-        Some(unlocked) => Ok(Plain::Decrypted(Box::new(Seekable::new(unlocked.reader(object.clone())?)))),
-    }
+    Ok(Seekable::new(dr_crypt::Plain::new(object.clone(), unlocked)?))
 }
 
 /// Why reading `object` failed: what the store or the decryption found, or the system.

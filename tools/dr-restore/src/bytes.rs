@@ -6,12 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use dr_archive::{ReadAt, Seekable};
-use dr_crypt::{Decrypted, Identities, IdentityArgs, Unlocked};
+use dr_crypt::{Identities, IdentityArgs, Unlocked};
 use dr_pipe::Failure;
 use dr_store::ObjectReader;
-
-/// Every age stream begins so.
-const AGE: &[u8] = b"age-encryption.org/";
 
 /// A backup as it is stored. Clones read on their own.
 #[derive(Clone)]
@@ -95,21 +92,7 @@ pub struct Bytes {
 }
 
 /// The plain bytes, for one thread.
-pub enum Plain {
-    /// Not encrypted.
-    Stored(Seekable<Stored>),
-    /// Decrypted.
-    Decrypted(Box<Seekable<Decrypted<Stored>>>),
-}
-
-impl ReadAt for Plain {
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Plain::Stored(source) => source.read_at(offset, buf),
-            Plain::Decrypted(source) => source.read_at(offset, buf),
-        }
-    }
-}
+pub type Plain = Seekable<dr_crypt::Plain<Stored>>;
 
 impl Bytes {
     /// Looks whether it is encrypted, and opens it if so. The identities are read only then.
@@ -126,9 +109,7 @@ impl Bytes {
                 "the program before this one wrote nothing, or failed: its own message says why",
             ));
         }
-        let mut head = [0; AGE.len()];
-        let n = dr_pipe::stream::fill(&mut stored, &mut head).map_err(|error| failure(&name, error))?;
-        if &head[..n] != AGE {
+        if !dr_crypt::is_age(&mut stored).map_err(|error| failure(&name, error))? {
             return Ok(Bytes { name, stored, unlocked: None, size });
         }
         let within = |error: dr_crypt::Error| Failure::from(error).within(&name);
@@ -148,10 +129,7 @@ impl Bytes {
     /// # Errors
     /// As opening did before.
     pub fn plain(&self) -> Result<Plain, Failure> {
-        match &self.unlocked {
-            None => Ok(Plain::Stored(Seekable::new(self.stored.clone()))),
-            Some(unlocked) => Ok(Plain::Decrypted(Box::new(Seekable::new(unlocked.reader(self.stored.clone())?)))),
-        }
+        Ok(Seekable::new(dr_crypt::Plain::new(self.stored.clone(), self.unlocked.as_ref())?))
     }
 
     /// Whether the bytes on disk are the plain ones.
