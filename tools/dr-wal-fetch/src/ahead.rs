@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use dr_pipe::{Exit, Failure, Outcome};
 use dr_store::Store;
-use dr_wal::{Error, Got, Inventory, SegmentName, Shelf, Timeline, WalName};
+use dr_wal::{Error, Inventory, SegmentName, Shelf, Timeline, WalName};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::args::Args;
 use crate::ask::{self, Keys};
-use crate::queue::Queue;
+use crate::queue::{Fetching, Queue};
 use crate::server::Server;
 
 /// How often it is looked whether the server has gone on, while others are still fetching.
@@ -80,12 +80,12 @@ struct Stock<'a> {
 }
 
 impl Source<'_> {
-    /// The whole segment, from the nearest store that gives it; none if none does, for whatever reason.
-    fn segment(&self, segment: SegmentName) -> Option<Vec<u8>> {
-        self.stocks.iter().find_map(|stock| self.out_of(stock, segment).ok().flatten())
+    /// Copies the whole segment, from the nearest store that gives it; tells whether one did.
+    fn copy(&self, segment: SegmentName, fetching: &mut Fetching) -> bool {
+        self.stocks.iter().any(|stock| self.copy_out_of(stock, segment, fetching).unwrap_or_default())
     }
 
-    fn out_of(&self, stock: &Stock, segment: SegmentName) -> Result<Option<Vec<u8>>, Error> {
+    fn copy_out_of(&self, stock: &Stock, segment: SegmentName, fetching: &mut Fetching) -> Result<bool, Error> {
         let (name, log) = (WalName::Segment(segment), (segment.timeline, segment.log));
         let known =
             locked(&stock.listed).get(&log).filter(|inventory| inventory.has(&name)).map(|inventory| only(inventory, &name));
@@ -98,14 +98,9 @@ impl Source<'_> {
                 item
             }
         };
-        if !item.has(&name) {
-            return Ok(None);
-        }
         // What was streamed of an unfinished segment is not kept: it may have grown when it is asked for.
-        let Some(got @ Got { partial: None, .. }) = ask::open(self.args, &stock.shelf, &item, &name, self.keys)? else {
-            return Ok(None);
-        };
-        Ok(ask::hold(&stock.shelf, &name, &got, Some(self.server)).is_ok().then_some(got.bytes))
+        let copied = ask::open(self.args, self.keys, |opening| stock.shelf.copy_whole(&item, &name, opening, fetching))?;
+        Ok(copied.is_some_and(|bytes| ask::hold(&stock.shelf, &name, fetching.first(), bytes, Some(self.server)).is_ok()))
     }
 }
 
@@ -133,9 +128,8 @@ struct UnderWay {
 impl Fill<'_> {
     fn work(&self, source: &Source) {
         while let Some(segment) = self.next() {
-            let fetching = self.queue.begin(segment);
-            let fetched =
-                fetching.is_ok_and(|fetching| source.segment(segment).is_some_and(|bytes| fetching.finish(&bytes).is_ok()));
+            let begun = self.queue.begin(segment);
+            let fetched = begun.is_ok_and(|mut fetching| source.copy(segment, &mut fetching) && fetching.finish().is_ok());
             let mut under_way = locked(&self.under_way);
             under_way.segments.remove(&segment);
             under_way.ended |= !fetched;

@@ -4,7 +4,7 @@ use dr_catalogue::PublicKey;
 use dr_crypt::Identities;
 use dr_pipe::{Exit, Failure, warn};
 use dr_store::{Location, Store};
-use dr_wal::{Error, Got, Inventory, Opening, Shelf, WalName, header};
+use dr_wal::{Error, Got, Opening, Shelf, WalName, header};
 
 use crate::absent;
 use crate::args::Args;
@@ -105,8 +105,8 @@ fn ask_one(args: &Args, location: &Location, keys: &Keys, server: Option<&Server
         absent::hold_against(&shelf, segment, &inventory, &second).map_err(Refused::Here)?;
         inventory = second;
     }
-    if let Some(got) = open(args, &shelf, &inventory, &args.name, keys)? {
-        hold(&shelf, &args.name, &got, server).map_err(Refused::Here)?;
+    if let Some(got) = open(args, keys, |opening| shelf.read_listed(&inventory, &args.name, opening))? {
+        hold(&shelf, &args.name, &got.bytes, got.bytes.len() as u64, server).map_err(Refused::Here)?;
         if let (Some(reached), WalName::Segment(segment)) = (got.partial, &args.name)
             && got.bytes.len() as u64 > reached.into()
         {
@@ -118,18 +118,18 @@ fn ask_one(args: &Args, location: &Location, keys: &Keys, server: Option<&Server
     Ok(Answer::Absent { cluster_is_known: system.is_some() })
 }
 
-/// Reads a file out of a store, proved; which of two contents it is, `--prefer-content` may say.
+/// Reads a file out of a store by `read`, proved; which of two contents it is, `--prefer-content` may say.
 ///
 /// # Errors
 /// As [`Shelf::get`].
-pub fn open(args: &Args, shelf: &Shelf, inventory: &Inventory, name: &WalName, keys: &Keys) -> Result<Option<Got>, Error> {
+pub fn open<T>(args: &Args, keys: &Keys, mut read: impl FnMut(&Opening) -> Result<T, Error>) -> Result<T, Error> {
     let opening = Opening { identities: keys.identities.as_ref(), trusted: &keys.trusted, prefer_content: None };
-    match shelf.read_listed(inventory, name, &opening) {
+    match read(&opening) {
         Err(Error::Conflict { store, name, contents }) => {
             // A conflict names contents by the first half of their digests.
             let meant = |hex: &&String| contents.iter().any(|content| hex.starts_with(content) || content.starts_with(*hex));
             match args.prefer_content.iter().find(meant) {
-                Some(hex) => shelf.read_listed(inventory, &name, &Opening { prefer_content: Some(hex), ..opening }),
+                Some(hex) => read(&Opening { prefer_content: Some(hex), ..opening }),
                 None => Err(Error::Conflict { store, name, contents }),
             }
         }
@@ -137,13 +137,13 @@ pub fn open(args: &Args, shelf: &Shelf, inventory: &Inventory, name: &WalName, k
     }
 }
 
-/// Holds a segment against its name and the server that asks: to PostgreSQL one of another system is the end of the log.
+/// Holds a segment of `bytes` bytes, by the first of them, against its name and the server that asks: to PostgreSQL one of another system is the end of the log.
 ///
 /// # Errors
 /// 65 where it is not that segment, or another system's.
-pub fn hold(shelf: &Shelf, name: &WalName, got: &Got, server: Option<&Server>) -> Result<(), Failure> {
+pub fn hold(shelf: &Shelf, name: &WalName, first: &[u8], bytes: u64, server: Option<&Server>) -> Result<(), Failure> {
     let WalName::Segment(segment) = name else { return Ok(()) };
-    let header = header::check_segment(&got.bytes, got.bytes.len() as u64, segment)?;
+    let header = header::check_segment(first, bytes, segment)?;
     server.map_or(Ok(()), |server| same_system(shelf, &header.system_identifier.to_string(), server))
 }
 

@@ -3,6 +3,7 @@
 //! Nothing is synced. If the host loses power, recovery begins again, and the server asks again, having removed the file first;
 //! what it keeps in pg_wal it syncs itself (`KeepFileRestoredFromArchive`).
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -15,6 +16,18 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 /// # Errors
 /// 73 where the name is taken; 74, 66 or 77 as the file system says.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_by(path, |file| file.write_all(bytes))
+}
+
+/// Copies a file from another file system.
+///
+/// # Errors
+/// As [`write`].
+pub fn copy(from: &Path, path: &Path) -> Result<(), Failure> {
+    write_by(path, |file| io::copy(&mut File::open(from)?, file).map(drop))
+}
+
+fn write_by(path: &Path, bytes: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Failure> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             Failure::new(Exit::Exists, format!("{} exists already", path.display()), "remove it, or name another place")
@@ -27,7 +40,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let unfinished = file.path().to_owned();
     let _on_stop = on_stop(move || std::fs::remove_file(unfinished).unwrap_or_default());
     drop(begun);
-    file.write_all(bytes).map_err(failed)?;
+    bytes(file.as_file_mut()).map_err(failed)?;
     file.persist_noclobber(path).map(drop).map_err(|error| failed(error.error))
 }
 

@@ -9,13 +9,13 @@
 //! - `.<segment>`: one that is being fetched, locked while it is.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dr_pipe::{Sha256, state, warn};
-use dr_wal::{SegmentName, SegmentSize, WalName, header};
+use dr_wal::{SegmentName, SegmentSize, Sink, WalName, header};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -100,19 +100,31 @@ impl Queue {
             if !fetching || Instant::now() > deadline {
                 return None;
             }
-            std::thread::park_timeout(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(1));
         };
-        let bytes = fs::read(&spooled).ok()?;
-        let proved = checksum(&bytes) == digest
-            && header::check_segment(&bytes, bytes.len() as u64, segment)
-                .is_ok_and(|header| header.system_identifier == self.system_identifier);
-        let placed = proved && place::rename(&spooled, path).or_else(|_| place::write(path, &bytes)).is_ok();
+        let bytes = self.prove(&spooled, *segment, &digest);
+        let placed = bytes.is_some() && place::rename(&spooled, path).or_else(|_| place::copy(&spooled, path)).is_ok();
         if !placed {
             warn(TOOL, format!("{}: not what was fetched ahead; it is fetched again", spooled.display()));
         }
         // After a rename it is not there any more.
         fs::remove_file(spooled).unwrap_or_default();
-        placed.then_some(bytes.len() as u64)
+        bytes.filter(|_| placed)
+    }
+
+    /// Reads what was fetched ahead, and holds it against its checksum, its name, and the server; gives its size. A piece at a time:
+    /// new memory for all of it would cost more than reading it does.
+    fn prove(&self, spooled: &Path, segment: SegmentName, digest: &str) -> Option<u64> {
+        let mut file = File::open(spooled).ok()?;
+        let (mut chunk, mut checked) = (vec![0; 256 << 10], Checked::default());
+        loop {
+            match file.read(&mut chunk).ok()? {
+                0 => break,
+                n => checked.update(&chunk[..n]),
+            }
+        }
+        let header = header::check_segment(&checked.first, checked.bytes, &segment).ok()?;
+        (checked.checksum() == digest && header.system_identifier == self.system_identifier).then_some(checked.bytes)
     }
 
     /// Notes what was answered, and starts to fetch ahead again if less than half of what should be there is.
@@ -174,7 +186,7 @@ impl Queue {
         let file = open(&path)?;
         // Nobody but us holds it for longer than it takes to look.
         flock(&file, FlockOperation::LockExclusive)?;
-        Ok(Fetching { file, path, segment })
+        Ok(Fetching { file, path, segment, checked: Checked::default() })
     }
 
     /// Removes what will not be asked for next.
@@ -211,17 +223,41 @@ pub struct Fetching {
     file: File,
     path: PathBuf,
     segment: SegmentName,
+    checked: Checked,
 }
 
 impl Fetching {
-    /// Puts the segment into the queue.
+    /// The first bytes, as far as there are any.
+    pub fn first(&self) -> &[u8] {
+        &self.checked.first
+    }
+
+    /// Puts the segment, which is proved by now, into the queue.
     ///
     /// # Errors
     /// As the file system says; then it is not there.
-    pub fn finish(mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn finish(self) -> io::Result<()> {
+        place::rename(&self.path, &self.path.with_file_name(format!("{}.{}", self.segment, self.checked.checksum())))
+    }
+}
+
+impl Write for Fetching {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.checked.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Sink for Fetching {
+    fn restart(&mut self) -> io::Result<()> {
+        self.checked = Checked::default();
         self.file.set_len(0)?;
-        self.file.write_all(bytes)?;
-        place::rename(&self.path, &self.path.with_file_name(format!("{}.{}", self.segment, checksum(bytes))))
+        self.file.rewind()
     }
 }
 
@@ -232,9 +268,32 @@ impl Drop for Fetching {
     }
 }
 
-/// CRC-64/NVME: finds what decays, at a tenth of the cost of a digest. Whoever would forge it could write to PATH as well.
-fn checksum(bytes: &[u8]) -> String {
-    format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes))
+/// What is kept of bytes that go by: CRC-64/NVME finds what decays, at a tenth of the cost of a digest. Whoever would forge it could
+/// write to PATH as well.
+struct Checked {
+    crc: crc_fast::Digest,
+    bytes: u64,
+    /// As many as a header has.
+    first: Vec<u8>,
+}
+
+impl Default for Checked {
+    fn default() -> Self {
+        Checked { crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme), bytes: 0, first: Vec::new() }
+    }
+}
+
+impl Checked {
+    fn update(&mut self, bytes: &[u8]) {
+        self.crc.update(bytes);
+        self.bytes += bytes.len() as u64;
+        let missing = header::LONG_HEADER_BYTES - self.first.len();
+        self.first.extend_from_slice(&bytes[..missing.min(bytes.len())]);
+    }
+
+    fn checksum(&self) -> String {
+        format!("{:016x}", self.crc.finalize())
+    }
 }
 
 /// Whether this is a directory in which nobody else may write.

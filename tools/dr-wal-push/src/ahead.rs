@@ -1,7 +1,8 @@
-//! The file that is asked for, and beside it those that will be asked for next: several at a time, in one call.
+//! The file that is asked for, and beside it those that will be asked for next: several at a time, in one call. While some are
+//! packed, which takes a processor, as many are stored, which takes patience.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use dr_pipe::{Failure, warn};
 
@@ -9,12 +10,35 @@ use crate::asked::Asked;
 use crate::journal::Journal;
 use crate::push::{Pusher, TOOL};
 
-/// Pushes `asked`, and `next` beside and after it, with so many workers at most. The answer is that of `asked` alone; but
+/// Lets so many through at a time.
+pub struct Gate {
+    free: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// For `places` at a time.
+    pub fn of(places: usize) -> Self {
+        Gate { free: Mutex::new(places), changed: Condvar::new() }
+    }
+
+    /// Does something as soon as there is a place.
+    pub fn pass<T>(&self, does: impl FnOnce() -> T) -> T {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.changed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner) -= 1;
+        let done = does();
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_one();
+        done
+    }
+}
+
+/// Pushes `asked`, and `next` beside and after it, so many at a time at most. The answer is that of `asked` alone; but
 /// all that has begun has ended when it is given.
 ///
 /// # Errors
 /// As [`Pusher::push`] for `asked`.
-pub fn push_all(pusher: &Pusher, asked: &Asked, next: &[Asked], journal: &Journal, workers: usize) -> Result<(), Failure> {
+pub fn push_all(pusher: &Pusher, asked: &Asked, next: &[Asked], journal: &Journal, at_once: usize) -> Result<(), Failure> {
     let (turn, given_up, warned) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
     let answer = Mutex::new(Ok(()));
     let work = || {
@@ -36,7 +60,7 @@ pub fn push_all(pusher: &Pusher, asked: &Asked, next: &[Asked], journal: &Journa
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..workers.min(next.len() + 1) {
+        for _ in 1..at_once.min(next.len() + 1) {
             // Where no more threads are to be had (ulimit), this one does the work.
             if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dr_pipe::{Exit, Failure};
 use dr_wal::{SegmentName, SegmentSize, WalName};
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags, fadvise};
 use serde::{Deserialize, Serialize};
 
 /// A file of WAL in its place.
@@ -77,7 +77,12 @@ impl Asked {
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&self.path);
         let file = opened.map_err(|error| if self.path.is_symlink() { not_a_file() } else { failed(error) })?;
         let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_file() { Ok((file, Identity::of(&metadata))) } else { Err(not_a_file()) }
+        if !metadata.is_file() {
+            return Err(not_a_file());
+        }
+        // Of a backlog the first segments are on disk alone: they are read while we compress. Only advice.
+        fadvise(&file, 0, None, Advice::WillNeed).unwrap_or_default();
+        Ok((file, Identity::of(&metadata)))
     }
 
     /// The segment that it is; none for the other files of WAL.

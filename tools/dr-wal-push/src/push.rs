@@ -9,12 +9,13 @@ use dr_pipe::{Exit, Failure, Outcome, Sha256, warn};
 use dr_wal::header::{self, Header};
 use dr_wal::{Packed, Packing, WalName};
 
+use crate::ahead::{self, Gate};
 use crate::args::Args;
 use crate::asked::{Asked, Identity};
 use crate::journal::{Journal, Settings};
 use crate::memory::{Forks, Memory};
 use crate::stores::Stores;
-use crate::{ahead, demoted, forecast, identity};
+use crate::{demoted, forecast, identity};
 
 /// What stands before every message.
 pub const TOOL: &str = "dr-wal-push";
@@ -71,9 +72,10 @@ fn push_now(args: &Args, asked: &Asked, header: Option<&Header>, journal: &Journ
     admitted?;
     let system = header.map(|header| header.system_identifier).or_else(|| identity::remembered(&memory));
     let forks = if args.allow_fork { Forks::default() } else { memory.forks };
-    let pusher = Pusher { args, stores, recipients, signing_key, system, forks };
+    let jobs = args.jobs.workers();
+    let pusher = Pusher { args, stores, recipients, signing_key, system, forks, packing: Gate::of(jobs) };
     let next: Vec<_> = next.into_iter().filter(|ahead| !journal.holds(ahead)).collect();
-    let answer = ahead::push_all(&pusher, asked, &next, journal, args.jobs.workers());
+    let answer = ahead::push_all(&pusher, asked, &next, journal, 2 * jobs);
     if !next.is_empty() {
         journal.clean();
     }
@@ -122,6 +124,7 @@ pub struct Pusher<'a> {
     signing_key: Option<SigningKey>,
     system: Option<u64>,
     forks: Forks,
+    packing: Gate,
 }
 
 impl Pusher<'_> {
@@ -139,7 +142,7 @@ impl Pusher<'_> {
             system_identifier: self.system,
         };
         let path = asked.path.display().to_string();
-        let packed = Packed::from_file(asked.name, &path, &mut file, identity.bytes, &packing)?;
+        let packed = self.packing.pass(|| Packed::from_file(asked.name, &path, &mut file, identity.bytes, &packing))?;
         if let Some(header) = packed.header() {
             if self.system.is_some_and(|system| system != header.system_identifier) {
                 let message = format!("{}: it is of another server than the segment before it", asked.name);

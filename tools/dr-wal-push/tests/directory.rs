@@ -232,11 +232,17 @@ fn f51_no_failure_ends_above_125() {
     }
     // Too little to be loaded with is 127, as of a program that is not there; from there on it is we who have no memory.
     let mut large = segment(1, 1);
-    large.resize(64 << 20, 0);
-    large[8..16].copy_from_slice(&(64_u64 << 20).to_ne_bytes());
-    large[32..36].copy_from_slice(&(64_u32 << 20).to_ne_bytes());
+    large.resize(16 << 20, 0);
+    large[8..16].copy_from_slice(&(16_u64 << 20).to_ne_bytes());
+    large[32..36].copy_from_slice(&(16_u32 << 20).to_ne_bytes());
+    // Does not compress, and so is large in memory, too.
+    let mut state = 1_u64;
+    for word in large[8192..].chunks_exact_mut(8) {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        word.copy_from_slice(&(state ^ (state >> 29)).to_le_bytes());
+    }
     fs::write(world.wal(&name(1)), large).unwrap();
-    let without_memory = (40_000..160_000).step_by(10_000).filter(|kib| {
+    let without_memory = (40_000..100_000).step_by(4_000).filter(|kib| {
         let line = format!("exec 2> $HOME/said; ulimit -v {kib}; dr-wal-push pg_wal/{} --to $HOME/{kib}", name(1));
         let code = world.shell(&line).status().unwrap().code();
         let said = fs::read_to_string(world.path("said")).unwrap();

@@ -29,7 +29,7 @@ pub use inventory::{Inventory, Item, Object, PieceItem};
 pub use layout::Content;
 pub use lsn::{Lsn, SegmentSize};
 pub use name::{SegmentName, Timeline, WalName};
-pub use opened::{Got, Opening};
+pub use opened::{Got, Opening, Sink};
 pub use packed::{MAX_IN_MEMORY_BYTES, Packed, Packing};
 pub use pieces::Piece;
 pub use shelf::{Shelf, Shelved};

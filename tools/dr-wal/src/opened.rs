@@ -1,10 +1,10 @@
 //! Reading WAL back: found by a listing, held against its claim, and given whole or not at all.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 
 use dr_catalogue::PublicKey;
 use dr_crypt::Identities;
-use dr_pipe::Sha256;
+use dr_pipe::{Sha256, Tally};
 
 use crate::claim::{self, Claim};
 use crate::inventory::{Inventory, Item, Object};
@@ -20,6 +20,25 @@ pub struct Opening<'a> {
     pub trusted: &'a [PublicKey],
     /// Which of two contents to take where they are in conflict: the beginning of its SHA-256.
     pub prefer_content: Option<&'a str>,
+}
+
+/// Bytes that are decompressed and proved at a time: few enough to stay in a processor's cache.
+const CHUNK_BYTES: usize = 128 << 10;
+
+/// Takes the bytes of a file while they are proved: before the end nobody else may use them.
+pub trait Sink: Write {
+    /// Forgets what was written, as it was not what was claimed.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn restart(&mut self) -> io::Result<()>;
+}
+
+impl Sink for Vec<u8> {
+    fn restart(&mut self) -> io::Result<()> {
+        self.clear();
+        Ok(())
+    }
 }
 
 /// A file of WAL.
@@ -48,9 +67,28 @@ impl Shelf<'_> {
     pub fn read_listed(&self, inventory: &Inventory, name: &WalName, opening: &Opening) -> Result<Option<Got>, Error> {
         match inventory.files.get(name) {
             Some(item) if !item.objects.is_empty() => {
-                self.read_item(item, name, opening).map(|bytes| Some(Got { bytes, partial: None }))
+                let mut bytes = Vec::new();
+                self.copy_item(item, name, opening, &mut bytes)?;
+                Ok(Some(Got { bytes, partial: None }))
             }
             _ => self.read_pieces(inventory, name, opening),
+        }
+    }
+
+    /// Copies a file that is there whole, and is in the inventory, to `sink`; gives how many bytes it has. None where it is not whole.
+    ///
+    /// # Errors
+    /// As [`Shelf::get`]; [`Error::Io`] where the sink fails. What is in the sink then is not proved.
+    pub fn copy_whole(
+        &self,
+        inventory: &Inventory,
+        name: &WalName,
+        opening: &Opening,
+        sink: &mut impl Sink,
+    ) -> Result<Option<u64>, Error> {
+        match inventory.files.get(name) {
+            Some(item) if !item.objects.is_empty() => self.copy_item(item, name, opening, sink).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -68,7 +106,7 @@ impl Shelf<'_> {
         item.claims.iter().map(read).collect()
     }
 
-    fn read_item(&self, item: &Item, name: &WalName, opening: &Opening) -> Result<Vec<u8>, Error> {
+    fn copy_item(&self, item: &Item, name: &WalName, opening: &Opening, sink: &mut impl Sink) -> Result<u64, Error> {
         let mut claims = self.claims_of(item, name, opening.trusted)?;
         if let Some(prefix) = opening.prefer_content {
             claims.retain(|claim| claim.sha256.to_string().starts_with(prefix));
@@ -83,7 +121,8 @@ impl Shelf<'_> {
             if object.beside.is_some_and(|content| !contents.contains_key(&content)) {
                 continue;
             }
-            match self.read_object(object, &claims, opening) {
+            sink.restart().map_err(|error| Error::io(name, error))?;
+            match self.copy_object(object, &claims, opening, sink) {
                 Ok(bytes) => return Ok(bytes),
                 // One of a content that is not preferred, perhaps; another may be good.
                 Err(error @ Error::Damaged { .. }) => failed = failed.or(Some(error)),
@@ -94,12 +133,12 @@ impl Shelf<'_> {
         Err(failed.unwrap_or_else(nothing))
     }
 
-    /// Reads an object that one of the claims fits, and proves it.
+    /// Copies an object that one of the claims fits, and proves it.
     ///
     /// Two hosts that push the same content at once encrypt it differently, and a server that does not create atomically may
     /// keep the object of one and the claim of the other. So where nobody claims this object, but all claim one content, what
     /// is in it decides.
-    fn read_object(&self, object: &Object, claims: &[Claim], opening: &Opening) -> Result<Vec<u8>, Error> {
+    fn copy_object(&self, object: &Object, claims: &[Claim], opening: &Opening, sink: &mut impl Sink) -> Result<u64, Error> {
         let shown = format!("{}/{}", self.store.location(), object.key);
         let Some(largest) = claims.iter().map(|claim| claim.bytes).max() else {
             return Err(Error::damaged(shown, "there is no claim that says what it holds"));
@@ -108,24 +147,26 @@ impl Shelf<'_> {
             Err(dr_store::Error::Damaged { object, why }) => return Err(Error::Damaged { object, why }),
             stored => stored?,
         };
-        let digest = Sha256::of(&stored);
         // What is kept beside the first object may be there in two encryptions, of which only the first is kept.
-        let fits = |claim: &&Claim| match object.beside {
-            Some(content) => claim.content() == content,
-            None => claim.object_sha256 == digest,
+        let claimed = || match object.beside {
+            Some(content) => claims.iter().find(|claim| claim.content() == content),
+            None => {
+                let digest = Sha256::of(&stored);
+                claims.iter().find(|claim| claim.object_sha256 == digest)
+            }
         };
-        let only = || claims.first().filter(|first| claims.iter().all(|claim| claim.content() == first.content()));
         let changed = || Error::damaged(&shown, "it is not what was claimed for it");
-        let claimed = claims.iter().find(fits);
-        let claim = claimed.or_else(only).ok_or_else(changed)?;
-        let plain = match open(&shown, &stored, object.encrypted, claim.bytes, opening) {
-            Err(Error::Crypt(_)) if claimed.is_none() && opening.identities.is_some() => return Err(changed()),
-            plain => plain?,
+        // Where all claim one content, the digest of the object would tell no more than what is in it.
+        let one_content = claims.first().filter(|first| claims.iter().all(|claim| claim.content() == first.content()));
+        let claim = one_content.filter(|_| object.beside.is_none()).or_else(claimed).ok_or_else(changed)?;
+        let plain = match open(&shown, &stored, object.encrypted, claim.bytes, opening, sink) {
+            Err(Error::Crypt(_)) if opening.identities.is_some() && claimed().is_none() => return Err(changed()),
+            plain => plain?.extent(),
         };
-        if plain.len() as u64 != claim.bytes || Sha256::of(&plain) != claim.sha256 {
+        if plain.bytes != claim.bytes || plain.sha256 != claim.sha256 {
             return Err(Error::damaged(shown, "what it holds is not what was claimed for it"));
         }
-        Ok(plain)
+        Ok(plain.bytes)
     }
 
     fn read_pieces(&self, inventory: &Inventory, name: &WalName, opening: &Opening) -> Result<Option<Got>, Error> {
@@ -150,11 +191,27 @@ pub(crate) fn most_packed(bytes: u64) -> u64 {
 }
 
 /// Decrypts and decompresses an object that must hold `bytes` bytes; gives one more at most.
-pub(crate) fn open(object: &str, stored: &[u8], encrypted: bool, bytes: u64, opening: &Opening) -> Result<Vec<u8>, Error> {
-    if !encrypted {
-        return decompress(stored, bytes).map_err(|error| failed(object, error));
+fn open(object: &str, stored: &[u8], encrypted: bool, bytes: u64, opening: &Opening, sink: &mut impl Sink) -> Result<Tally, Error> {
+    if encrypted {
+        copy(object, decompressing(decrypting(object, stored, opening)?, bytes), sink)
+    } else {
+        copy(object, decompressing(stored, bytes), sink)
     }
-    decompress(decrypting(object, stored, opening)?, bytes).map_err(|error| failed(object, error))
+}
+
+/// Copies all that an object gives, and counts and digests it.
+fn copy(object: &str, plain: io::Result<impl Read>, sink: &mut impl Sink) -> Result<Tally, Error> {
+    let mut plain = plain.map_err(|error| failed(object, error))?;
+    let (mut chunk, mut tally) = (vec![0; CHUNK_BYTES], Tally::default());
+    loop {
+        match dr_pipe::stream::fill(&mut plain, &mut chunk).map_err(|error| failed(object, error))? {
+            0 => return Ok(tally),
+            n => {
+                tally.update(&chunk[..n]);
+                sink.write_all(&chunk[..n]).map_err(|error| Error::io(object, error))?;
+            }
+        }
+    }
 }
 
 /// Decrypts an object, and does not decompress it.
@@ -172,20 +229,25 @@ fn decrypting<'a>(object: &str, stored: &'a [u8], opening: &Opening) -> Result<i
     dr_crypt::decrypt(stored, identities).map_err(|error| within(object, error))
 }
 
-pub(crate) fn failed(object: &str, error: std::io::Error) -> Error {
+pub(crate) fn failed(object: &str, error: io::Error) -> Error {
     match dr_crypt::Error::reading(object, error) {
         dr_crypt::Error::Io { source, .. } => Error::damaged(object, source.to_string()),
         error => within(object, error),
     }
 }
 
-pub(crate) fn decompress(compressed: impl Read, bytes: u64) -> std::io::Result<Vec<u8>> {
+pub(crate) fn decompress(compressed: &[u8], bytes: u64) -> io::Result<Vec<u8>> {
     let mut plain = Vec::with_capacity(usize::try_from(bytes.min(1 << 30)).unwrap_or_default() + 1);
+    decompressing(compressed, bytes)?.read_to_end(&mut plain)?;
+    Ok(plain)
+}
+
+/// What is compressed, up to one byte more than it must have.
+fn decompressing(compressed: impl Read, bytes: u64) -> io::Result<impl Read> {
     let mut decoder = zstd::Decoder::new(compressed)?;
     // A segment of 1 GiB is larger than any frame of ours needs its window to be.
     decoder.window_log_max(27)?;
-    decoder.take(bytes + 1).read_to_end(&mut plain)?;
-    Ok(plain)
+    Ok(decoder.take(bytes + 1))
 }
 
 /// Damage of the stream, with the object's name; everything else as it is.

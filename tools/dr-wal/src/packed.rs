@@ -1,22 +1,22 @@
 //! A file of WAL, ready for any number of stores: compressed, encrypted, and claimed.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use dr_catalogue::SigningKey;
-use dr_crypt::{Encryptor, Format, Recipients};
-use dr_pipe::{Sha256, Tally, TallyWriter};
-use zstd::stream::raw::CParameter;
+use dr_crypt::{Encrypting, Encryptor, Format, Recipients};
+use dr_pipe::record::Extent;
+use dr_pipe::{ReadAhead, Tally, TallyWriter};
 
 use crate::claim::{Claim, Extents, Fork};
 use crate::layout::Content;
 use crate::{Error, History, WalName, header};
 
-/// Files up to this size are packed in memory, ; of larger segments the object is spooled in `$TMPDIR`.
-pub const MAX_IN_MEMORY_BYTES: u64 = 64 << 20;
+/// The objects of files up to this size are made in memory; those of larger segments are spooled in `$TMPDIR`.
+pub const MAX_IN_MEMORY_BYTES: u64 = 16 << 20;
 
-/// Bytes that are compressed, encrypted or compared at a time.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes that are read, digested and compressed at a time: few enough to stay in a processor's cache.
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// How files of WAL are packed.
 pub struct Packing<'a> {
@@ -50,43 +50,46 @@ pub(crate) enum Body {
 }
 
 impl Packed {
-    /// Packs a file of WAL after it was held against its name; what was compressed is decompressed and compared.
+    /// Packs a file of WAL after it was held against its name.
     ///
     /// # Errors
     /// [`Error::Damaged`] where it is not what its name says; [`Error::Crypt`] where a recipient cannot be used.
     pub fn new(name: WalName, plain: &[u8], packing: &Packing) -> Result<Packed, Error> {
         let header = check(&name, &plain[..plain.len().min(header::LONG_HEADER_BYTES)], plain.len() as u64)?;
         let fork = fork(&name, plain)?;
-        let object = pack(plain, packing)?;
-        let plain = (plain.len() as u64, Sha256::of(plain));
-        let extents = Extents { plain, object: (object.len() as u64, Sha256::of(&object)) };
+        let (object, extents) = pack(&name.to_string(), Plain::here(plain), plain.len() as u64, packing, Vec::new())?;
         Ok(Packed::claimed(name, header, extents, fork, Body::Memory(object), packing))
     }
 
-    /// Packs a file of `bytes` bytes: in memory up to [`MAX_IN_MEMORY_BYTES`], else by way of a spool in `$TMPDIR`.
+    /// Packs a file of `bytes` bytes, reading it once: in memory up to [`MAX_IN_MEMORY_BYTES`], else by way of a spool in `$TMPDIR`.
     ///
     /// # Errors
     /// As [`Packed::new`]; [`Error::Io`] where it cannot be read, or changes its size; naming `object`.
     pub fn from_file(name: WalName, object: &str, file: &mut File, bytes: u64, packing: &Packing) -> Result<Packed, Error> {
         let failed = |error| Error::io(object, error);
-        let whole = |found: u64| {
-            if found == bytes { Ok(()) } else { Err(Error::damaged(object, "its size changed while it was read")) }
-        };
-        if name.segment().is_none() || matches!(name, WalName::Backup { .. }) {
-            too_large(&name, bytes)?;
-        }
-        if bytes <= MAX_IN_MEMORY_BYTES {
-            let mut plain = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
-            file.take(bytes + 1).read_to_end(&mut plain).map_err(failed)?;
-            whole(plain.len() as u64)?;
-            return Packed::new(name, &plain, packing);
-        }
         let mut first = [0; header::LONG_HEADER_BYTES];
-        file.read_exact(&mut first).and_then(|()| file.rewind()).map_err(failed)?;
-        let header = check(&name, &first, bytes)?;
-        let (spool, extents) = spool(object, file, packing)?;
-        whole(extents.plain.0)?;
-        Ok(Packed::claimed(name, header, extents, None, Body::Spooled(spool), packing))
+        let n = dr_pipe::stream::fill(file, &mut first).map_err(failed)?;
+        let header = check(&name, &first[..n], bytes)?;
+        let rest = (bytes + 1).saturating_sub(n as u64);
+        if header.is_none() {
+            let mut text = first[..n].to_vec();
+            file.take(rest).read_to_end(&mut text).map_err(failed)?;
+            let (packed, extents) = pack(object, Plain::here(text.as_slice()), bytes, packing, Vec::new())?;
+            return Ok(Packed::claimed(name, header, extents, fork(&name, &text)?, Body::Memory(packed), packing));
+        }
+        let whole = |file| io::Cursor::new(first[..n].to_vec()).chain(File::take(file, rest));
+        let ahead = file.try_clone().and_then(|file| ReadAhead::new(whole(file)));
+        // Where no more threads are to be had (ulimit), this one reads as well.
+        let plain = ahead.map_or_else(|_| Plain::here(first[..n].chain(file.take(rest))), Plain::Ahead);
+        let (body, extents) = if bytes <= MAX_IN_MEMORY_BYTES {
+            let (packed, extents) = pack(object, plain, bytes, packing, Vec::new())?;
+            (Body::Memory(packed), extents)
+        } else {
+            let spool = tempfile::tempfile().map_err(|error| Error::io("spooling in $TMPDIR", error))?;
+            let (spool, extents) = pack(object, plain, bytes, packing, spool)?;
+            (Body::Spooled(spool), extents)
+        };
+        Ok(Packed::claimed(name, header, extents, None, body, packing))
     }
 
     fn claimed(
@@ -164,90 +167,123 @@ fn fork(name: &WalName, plain: &[u8]) -> Result<Option<Fork>, Error> {
     Ok(history.switches.last().map(|switch| Fork { parent_timeline: switch.timeline, forked_at: switch.at }))
 }
 
-/// Compresses and encrypts; compares what comes out of the compressed bytes before they are encrypted.
-pub(crate) fn pack(plain: &[u8], packing: &Packing) -> Result<Vec<u8>, Error> {
-    encrypt(compress(plain, packing)?, packing)
+/// Bytes that are read once, and digested on the way.
+enum Plain<R> {
+    /// On a thread of its own.
+    Ahead(ReadAhead),
+    Here(R, Tally),
 }
 
-/// Compresses, and compares what comes out again.
-pub(crate) fn compress(plain: &[u8], packing: &Packing) -> Result<Vec<u8>, Error> {
-    let failed = |error| Error::io("compressing", error);
-    let mut compressor = zstd::bulk::Compressor::new(packing.level).map_err(failed)?;
-    compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
-    let compressed = compressor.compress(plain).map_err(failed)?;
-    if !decompresses_to(&compressed, plain).map_err(failed)? {
-        return Err(failed(io::Error::other("zstd gives other bytes back: faulty memory?")));
+impl<R: Read> Plain<R> {
+    fn here(reader: R) -> Self {
+        Plain::Here(reader, Tally::default())
     }
-    Ok(compressed)
+
+    /// Hands all of them on; gives how many there were, and their digest.
+    fn feed(self, object: &str, mut to: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<Extent, Error> {
+        let failed = |error| Error::io(object, error);
+        match self {
+            Plain::Ahead(mut ahead) => loop {
+                let n = ahead.fill_buf().map_err(failed)?.len();
+                if let Some(extent) = ahead.extent() {
+                    return Ok(extent);
+                }
+                to(ahead.fill_buf().map_err(failed)?)?;
+                ahead.consume(n);
+            },
+            Plain::Here(mut reader, mut tally) => {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                loop {
+                    let n = dr_pipe::stream::fill(&mut reader, &mut chunk).map_err(failed)?;
+                    if n == 0 {
+                        return Ok(tally.extent());
+                    }
+                    tally.update(&chunk[..n]);
+                    to(&chunk[..n])?;
+                }
+            }
+        }
+    }
+}
+
+/// Reads `bytes` bytes and writes what is to be stored of them: compressed, and encrypted where there is somebody to encrypt to.
+fn pack<W: Write>(object: &str, plain: Plain<impl Read>, bytes: u64, packing: &Packing, output: W) -> Result<(W, Extents), Error> {
+    let failed = |error| Error::io("packing", error);
+    let mut output = compressor(Sealing::begin(TallyWriter::new(output), packing)?, bytes, packing).map_err(failed)?;
+    // zstd would refuse more than it was told to expect.
+    let mut left = bytes;
+    let plain = plain.feed(object, |chunk| {
+        left = left.checked_sub(chunk.len() as u64).ok_or_else(|| changed(object))?;
+        output.write_all(chunk).map_err(failed)
+    })?;
+    if left > 0 {
+        return Err(changed(object));
+    }
+    let output = output.finish().and_then(Sealing::finish).map_err(failed)?;
+    let written = output.tally().extent();
+    let extents = Extents { plain: (plain.bytes, plain.sha256), object: (written.bytes, written.sha256) };
+    Ok((output.into_inner(), extents))
+}
+
+fn changed(object: &str) -> Error {
+    Error::damaged(object, "its size changed while it was read")
+}
+
+fn compressor<W: Write>(output: W, bytes: u64, packing: &Packing) -> io::Result<zstd::Encoder<'static, W>> {
+    let mut compressor = zstd::Encoder::new(output, packing.level)?;
+    compressor.include_checksum(true)?;
+    compressor.set_pledged_src_size(Some(bytes))?;
+    Ok(compressor)
+}
+
+/// Compresses a piece of a segment.
+pub(crate) fn compress(plain: &[u8], packing: &Packing) -> Result<Vec<u8>, Error> {
+    let compressed = compressor(Vec::new(), plain.len() as u64, packing).and_then(|mut compressor| {
+        compressor.write_all(plain)?;
+        compressor.finish()
+    });
+    compressed.map_err(|error| Error::io("compressing", error))
 }
 
 /// Encrypts, where there is somebody to encrypt to.
-pub(crate) fn encrypt(compressed: Vec<u8>, packing: &Packing) -> Result<Vec<u8>, Error> {
-    let Some(recipients) = packing.recipients else { return Ok(compressed) };
-    let failed = |error| Error::io("encrypting", error);
-    let output = Vec::with_capacity(compressed.len() + compressed.len() / 1024 + 4096);
-    let mut encrypting = Encryptor::new(recipients)?.begin(output, Format::Binary).map_err(failed)?;
-    encrypting.write_all(&compressed).map_err(failed)?;
-    encrypting.finish().map_err(failed)
+pub(crate) fn encrypt(compressed: &[u8], packing: &Packing) -> Result<Vec<u8>, Error> {
+    let mut output = Sealing::begin(Vec::new(), packing)?;
+    output.write_all(compressed).and_then(|()| output.finish()).map_err(|error| Error::io("encrypting", error))
 }
 
-fn decompresses_to(compressed: &[u8], plain: &[u8]) -> io::Result<bool> {
-    let mut decoder = zstd::Decoder::with_buffer(compressed)?;
-    let (mut chunk, mut rest) = (vec![0; CHUNK_BYTES], plain);
-    loop {
-        let n = dr_pipe::stream::fill(&mut decoder, &mut chunk)?;
-        match rest.split_at_checked(n) {
-            Some((expected, after)) if expected == &chunk[..n] => rest = after,
-            _ => return Ok(false),
-        }
-        if n == 0 {
-            return Ok(rest.is_empty());
+/// Encrypts what is written, or does not.
+enum Sealing<W: Write> {
+    Plain(W),
+    Encrypted(Encrypting<W>),
+}
+
+impl<W: Write> Sealing<W> {
+    fn begin(output: W, packing: &Packing) -> Result<Self, Error> {
+        let Some(recipients) = packing.recipients else { return Ok(Sealing::Plain(output)) };
+        let encrypting = Encryptor::new(recipients)?.begin(output, Format::Binary);
+        encrypting.map(Sealing::Encrypted).map_err(|error| Error::io("encrypting", error))
+    }
+
+    fn finish(self) -> io::Result<W> {
+        match self {
+            Sealing::Plain(output) => Ok(output),
+            Sealing::Encrypted(encrypting) => encrypting.finish(),
         }
     }
 }
 
-/// The object of a large segment, in a file without a name. What was compressed is decompressed
-/// and compared by its digest before it is encrypted.
-fn spool(object: &str, file: &mut File, packing: &Packing) -> Result<(File, Extents), Error> {
-    let failed = |error| Error::io(object, error);
-    let spooling = |error| Error::io("spooling in $TMPDIR", error);
-    let mut compressed = zstd::Encoder::new(tempfile::tempfile().map_err(spooling)?, packing.level).map_err(spooling)?;
-    compressed.include_checksum(true).map_err(spooling)?;
-    let plain = copy(file, &mut compressed).map_err(failed)?;
-    let mut compressed = compressed.finish().map_err(spooling)?;
-    compressed.rewind().map_err(spooling)?;
-    let back = copy(&mut zstd::Decoder::new(&mut compressed).map_err(spooling)?, &mut io::sink()).map_err(spooling)?;
-    if back.extent() != plain.extent() {
-        return Err(spooling(io::Error::other("zstd gives other bytes back: faulty memory?")));
+impl<W: Write> Write for Sealing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sealing::Plain(output) => output.write(bytes),
+            Sealing::Encrypted(encrypting) => encrypting.write(bytes),
+        }
     }
-    compressed.rewind().map_err(spooling)?;
-    let (spool, tally) = match packing.recipients {
-        None => {
-            let tally = copy(&mut compressed, &mut io::sink()).map_err(spooling)?;
-            (compressed, tally)
-        }
-        Some(recipients) => {
-            let output = TallyWriter::new(tempfile::tempfile().map_err(spooling)?);
-            let mut encrypting = Encryptor::new(recipients)?.begin(output, Format::Binary).map_err(spooling)?;
-            copy(&mut compressed, &mut encrypting).map_err(spooling)?;
-            let output = encrypting.finish().map_err(spooling)?;
-            let tally = output.tally().clone();
-            (output.into_inner(), tally)
-        }
-    };
-    let (plain, written) = (plain.extent(), tally.extent());
-    Ok((spool, Extents { plain: (plain.bytes, plain.sha256), object: (written.bytes, written.sha256) }))
-}
 
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<Tally> {
-    let (mut chunk, mut tally) = (vec![0; CHUNK_BYTES], Tally::default());
-    loop {
-        match dr_pipe::stream::fill(from, &mut chunk)? {
-            0 => return Ok(tally),
-            n => {
-                to.write_all(&chunk[..n])?;
-                tally.update(&chunk[..n]);
-            }
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Sealing::Plain(output) => output.flush(),
+            Sealing::Encrypted(encrypting) => encrypting.flush(),
         }
     }
 }
