@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirEntry};
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use dr_pipe::{Failure, warn};
@@ -98,6 +99,9 @@ impl Walk<'_> {
         } else if kind.is_symlink() && names::is_followed(&path) && source.is_dir() {
             each(Found::Directory(path.clone()))?;
             self.directory(&source, &path, each)
+        } else if kind.is_socket() {
+            // A server listens there, or did: a socket has nothing in it that could be lost.
+            Ok(())
         } else {
             warn(TOOL, format!("{} is left out: neither a file nor a directory", source.display()));
             Ok(())
@@ -149,6 +153,7 @@ mod tests {
         symlink(disk.join("xact"), pgdata.join("pg_xact")).unwrap();
         symlink(disk.join("photos"), pgdata.join("photos")).unwrap();
         symlink("/etc/passwd", pgdata.join("link")).unwrap();
+        let _listens = std::os::unix::net::UnixListener::bind(pgdata.join(".s.PGSQL.5432")).unwrap();
 
         let walk = Walk { pgdata: &pgdata, version: "PG_15_1".into(), ours: pgdata.join("ours"), tablespaces: vec![16400] };
         let mut told = Vec::new();

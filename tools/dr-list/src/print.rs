@@ -2,10 +2,10 @@
 
 use std::io::{self, BufWriter, Write};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use comfy_table::{CellAlignment, Table, presets};
 use dr_pipe::Failure;
-use dr_pipe::record::{self, Backup, Record, SignatureState};
+use dr_pipe::record::{self, Backup, Kind, Record, SignatureState};
 use indicatif::HumanBytes;
 
 /// A backup to be shown.
@@ -56,7 +56,7 @@ fn cells(Row { backup, copies }: &Row, now: DateTime<Utc>) -> [String; 10] {
     let unknown = || "-".to_owned();
     [
         manifest.name.clone(),
-        manifest.taken_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+        second(manifest.kind, manifest.taken_at).format("%Y-%m-%d %H:%M:%S").to_string(),
         age(now - manifest.taken_at),
         manifest.kind.to_string(),
         produced.database.as_deref().map_or_else(unknown, printable),
@@ -69,6 +69,12 @@ fn cells(Row { backup, copies }: &Row, now: DateTime<Utc>) -> [String; 10] {
         },
         copies.to_string(),
     ]
+}
+
+/// The moment that a backup shows, as a whole second. A base shows its end: any second before it could not be recovered to.
+fn second(kind: Kind, moment: DateTime<Utc>) -> DateTime<Utc> {
+    let whole = moment.trunc_subsecs(0);
+    if kind == Kind::Base && whole < moment { whole + TimeDelta::seconds(1) } else { whole }
 }
 
 /// A backup's age in its largest whole unit; `future` where the clocks disagree.
@@ -89,6 +95,7 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -97,6 +104,14 @@ mod tests {
         for (seconds, text) in said {
             assert_eq!(age(TimeDelta::seconds(seconds)), text);
         }
+    }
+
+    #[test]
+    fn the_end_of_a_base_is_never_shown_as_a_moment_before_it() {
+        let shown = |kind, text: &str| second(kind, text.parse().unwrap()).format("%H:%M:%S").to_string();
+        assert_eq!(shown(Kind::Base, "2026-01-25T02:00:00Z"), "02:00:00");
+        assert_eq!(shown(Kind::Base, "2026-01-25T02:59:59.000001Z"), "03:00:00");
+        assert_eq!(shown(Kind::Dump, "2026-01-25T02:59:59.999Z"), "02:59:59");
     }
 
     #[test]

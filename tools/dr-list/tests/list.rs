@@ -119,6 +119,24 @@ fn a_table_says_what_people_want_to_know() {
 }
 
 #[test]
+fn a_base_is_shown_with_its_end_from_which_it_can_be_recovered() {
+    let stores = Stores::new();
+    let mut base = backup(25);
+    (base.kind, base.produced.kind) = (Kind::Base, Kind::Base);
+    base.name = base.name.replace("dump", "base");
+    base.object = base.object.replace("dump", "base");
+    // Began at 02:00, as its name says.
+    base.taken_at = "2026-01-25T02:47:12.250Z".parse().unwrap();
+    (base.produced.taken_at, base.produced.database, base.produced.rows) = (base.taken_at, None, None);
+    stores.seal("near", &base);
+    let listed = stores.list(&["--from", "near", "--table"]).assert().code(0);
+    let text = String::from_utf8(listed.get_output().stdout.clone()).unwrap();
+    let words: Vec<_> = text.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!((words[0], &words[1..3], words[5]), (&*base.name, &["2026-01-25", "02:47:13"][..], "base"), "up to the next second");
+    assert_eq!(stores.names(&["--from", "near", "--at", "2026-01-25 02:47:13"]), [base.name], "what is shown can be asked for");
+}
+
+#[test]
 fn an_empty_store_lists_nothing_and_has_no_latest() {
     let stores = Stores::new();
     stores.list(&["--from", "near"]).assert().code(0).stdout("").stderr("");

@@ -25,8 +25,7 @@ pub fn run_as<A: Parser>(codes: Codes, verb: impl FnOnce(A) -> Outcome) -> ExitC
         let name = name.clone();
         move |panic| {
             let what = panic.to_string();
-            Failure::new(Exit::Bug, format!("bug: {what}"), "please report this line; what it had begun counts for nothing")
-                .print(&name);
+            Failure::new(Exit::Bug, format!("bug: {what}"), format!("please report this line; {}", stop::left())).print(&name);
             #[expect(clippy::disallowed_methods, reason = "no state can be trusted after a panic, on whichever thread")]
             std::process::exit(codes(Ended::With(Exit::Bug)).into());
         }

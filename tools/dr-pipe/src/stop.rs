@@ -19,6 +19,10 @@ type Cleanup = Box<dyn FnOnce() + Send>;
 static CLEANUPS: Mutex<Vec<(Arc<()>, Cleanup)>> = Mutex::new(Vec::new());
 static STOPPING: AtomicBool = AtomicBool::new(false);
 static GATE: Mutex<()> = Mutex::new(());
+static LEFT: Mutex<Option<String>> = Mutex::new(None);
+
+/// What is left behind where no tool has said more: true of everything that is published only when it is whole.
+const NOTHING: &str = "what it had begun counts for nothing";
 
 /// How long clean-ups may take before the process ends without them.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -45,6 +49,34 @@ impl Drop for OnStop {
     fn drop(&mut self) {
         cleanups().retain(|(key, _)| !Arc::ptr_eq(key, &self.0));
     }
+}
+
+/// From now on a stop says `left`, what state it leaves behind and what to do, instead of "run it again; what it had begun counts for
+/// nothing". For a tool whose work so far is kept, or goes on without it: a service that was stopped as services are, or one
+/// that only waits for a server. The last call counts. A bug and a lack of memory end with these words, too.
+///
+/// Begins in lower case and has no final stop, as every hint: `stop::hint("the server runs on; its log says how far it is")`.
+pub fn hint(left: impl Into<String>) {
+    *left_behind() = Some(left.into().replace(['\n', '\r'], " "));
+}
+
+/// What the hint of a bug ends with.
+pub(crate) fn left() -> String {
+    left_behind().clone().unwrap_or_else(|| NOTHING.into())
+}
+
+/// What the hint of a stop says; `clean`: whether all clean-ups have run.
+fn said(clean: bool) -> String {
+    match (&*left_behind(), clean) {
+        (None, true) => format!("run it again; {NOTHING}"),
+        (None, false) => "run it again; cleaning up took too long; what it left counts for nothing".into(),
+        (Some(left), true) => left.clone(),
+        (Some(left), false) => format!("cleaning up took too long; {left}"),
+    }
+}
+
+fn left_behind() -> MutexGuard<'static, Option<String>> {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a signal has asked this process to stop.
@@ -82,12 +114,7 @@ pub(crate) fn watch(tool: &str, codes: Codes) -> io::Result<()> {
                 std::thread::park();
             });
             let clean = wait.recv_timeout(PATIENCE).is_ok();
-            let state = if clean {
-                "what it had begun counts for nothing"
-            } else {
-                "cleaning up took too long; what it left counts for nothing"
-            };
-            Failure::new(Exit::Busy, format!("stopped by {name}"), format!("run it again; {state}")).print(&tool);
+            Failure::new(Exit::Busy, format!("stopped by {name}"), said(clean)).print(&tool);
             #[expect(clippy::disallowed_methods, reason = "the clean-ups have run")]
             std::process::exit(codes(Ended::BySignal(signal)).into());
         }
@@ -98,15 +125,17 @@ pub(crate) fn watch(tool: &str, codes: Codes) -> io::Result<()> {
 /// Has the runtime's own end, where it gets no more memory, be one of our codes: that of the signal (134) is above all of them,
 /// and ends PostgreSQL's archiver, or a standby.
 fn own_abort(tool: &str, codes: Codes) -> io::Result<()> {
-    let failure = Failure::new(
-        Exit::Io,
-        "aborted, most likely without memory",
-        "give it more (ulimit -v, vm.overcommit_memory); what it had begun counts for nothing",
-    );
+    let hint = "give it more (ulimit -v, vm.overcommit_memory); ";
+    let failure = Failure::new(Exit::Io, "aborted, most likely without memory", hint);
     let (said, code) = (failure.lines(tool), codes(Ended::With(failure.exit)));
     let end = move || {
-        // Whoever closed stderr still sees the code.
-        let (Ok(_) | Err(_)) = rustix::io::write(rustix::stdio::stderr(), said.as_bytes());
+        // Nothing is allocated or waited for here.
+        let left = LEFT.try_lock();
+        let left = left.as_ref().ok().and_then(|left| left.as_deref()).unwrap_or(NOTHING);
+        for part in [said.trim_end_matches('\n'), left, "\n"] {
+            // Whoever closed stderr still sees the code.
+            let (Ok(_) | Err(_)) = rustix::io::write(rustix::stdio::stderr(), part.as_bytes());
+        }
         signal_hook::low_level::exit(code.into());
     };
     #[expect(unsafe_code, reason = "it runs within a signal handler, in which a write and _exit are allowed")]

@@ -1,11 +1,11 @@
-//! With which number does a tool end whose caller has codes of its own? Runs itself, as a tool that ends in every way there is.
+//! With which number does a tool end whose caller has codes of its own, and with which words? Runs itself, as a tool that ends in every way there is.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
-use dr_pipe::{Ended, Exit, Failure, Outcome, run, run_as};
+use dr_pipe::{Ended, Exit, Failure, Outcome, run, run_as, stop};
 
 /// Ends in the way that is asked for
 #[derive(Parser)]
@@ -14,9 +14,15 @@ struct Args {
     end: String,
     #[arg(long)]
     own_codes: bool,
+    #[arg(long)]
+    hint: Option<String>,
 }
 
 fn end(args: Args) -> Outcome {
+    if let Some(hint) = args.hint {
+        stop::hint("a server may run");
+        stop::hint(hint);
+    }
     match args.end.as_str() {
         "good" => Ok(Exit::Good),
         "bad" => Ok(Exit::Bad),
@@ -26,6 +32,7 @@ fn end(args: Args) -> Outcome {
             drop(std::thread::spawn(|| panic!("on purpose")).join());
             Ok(Exit::Good)
         }
+        "abort" => std::process::abort(),
         signal => {
             rustix::process::kill_process(rustix::process::getpid(), signal_named(signal)).unwrap();
             loop {
@@ -59,7 +66,7 @@ fn main() -> ExitCode {
     if told("--list") {
         // What nextest asks of a program that is a test by itself.
         if !told("--ignored") {
-            println!("every_end_has_its_code: test");
+            println!("every_end_has_its_code_and_its_words: test");
         }
         return ExitCode::SUCCESS;
     }
@@ -77,7 +84,22 @@ fn main() -> ExitCode {
         assert_eq!(code(&[word]), usual, "{word}");
         assert_eq!(code(&[word, "--own-codes"]), seen, "{word}, with codes of its own");
     }
+    for (word, usual, hinted) in [
+        ("TERM", "hint: run it again; what it had begun counts for nothing", "hint: the server runs on"),
+        ("panic", "; what it had begun counts for nothing", "hint: please report this line; the server runs on"),
+        ("abort", "); what it had begun counts for nothing", "(ulimit -v, vm.overcommit_memory); the server runs on"),
+    ] {
+        for (words, end) in [(&[word][..], usual), (&[word, "--hint", "the server runs on"], hinted)] {
+            let said = said(words);
+            assert!(said.lines().count() == 2 && said.ends_with(&format!("{end}\n")), "{words:?}: {said}");
+        }
+    }
     ExitCode::SUCCESS
+}
+
+fn said(words: &[&str]) -> String {
+    let output = Command::new(std::env::current_exe().unwrap()).args(words).env("DR_TEST_IS_TOOL", "1").output().unwrap();
+    String::from_utf8(output.stderr).unwrap()
 }
 
 fn code(words: &[&str]) -> i32 {

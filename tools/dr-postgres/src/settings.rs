@@ -2,12 +2,16 @@
 
 use dr_pipe::{Exit, Failure};
 
+use crate::Error;
 use crate::wire::Session;
 
 /// The same on every side: values come out and go in as text that means the same everywhere.
 const SAME_TEXT: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET timezone = 'UTC'; \
      SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET xmloption = 'content'; SET quote_all_identifiers = off; SET default_transaction_read_only = off; \
      SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off";
+
+/// How often a role's own statement_timeout may end the statement that lifts it: one of a millisecond does, on a busy server.
+const HURRIED: usize = 100;
 
 /// Rows come in the order of their ctid, every time: reading can go on behind a row that has no text form.
 const IN_ORDER: &str = "SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0; SET enable_indexscan = off; \
@@ -20,6 +24,7 @@ const IN_ORDER: &str = "SET synchronize_seqscans = off; SET max_parallel_workers
 /// # Errors
 /// 78 where a pooler is in between; else as the server says.
 pub fn for_reading(session: &mut Session, foreign: bool) -> Result<(), Failure> {
+    unhurried(session)?;
     refuse_pooler(session)?;
     session.execute(SAME_TEXT)?;
     session.execute(IN_ORDER)?;
@@ -32,6 +37,7 @@ pub fn for_reading(session: &mut Session, foreign: bool) -> Result<(), Failure> 
 /// # Errors
 /// As [`for_reading`].
 pub fn for_restoring(session: &mut Session) -> Result<(), Failure> {
+    unhurried(session)?;
     refuse_pooler(session)?;
     session.execute(SAME_TEXT)?;
     session.execute("SET synchronous_commit = off; SET check_function_bodies = off; SET client_min_messages = warning")?;
@@ -55,6 +61,17 @@ fn newer(session: &mut Session, restricted: &str) -> Result<(), Failure> {
     let encoding = session.parameter("server_encoding").unwrap_or("UTF8").to_owned();
     session.encode_copies_as(&encoding);
     Ok(())
+}
+
+/// Frees the session of a role's own statement_timeout, which this very statement is under.
+fn unhurried(session: &mut Session) -> Result<(), Error> {
+    for _ in 0..HURRIED {
+        match session.execute("SET statement_timeout = 0") {
+            Err(Error::Server(error)) if error.code == "57014" => {}
+            done => return done.map(drop),
+        }
+    }
+    session.execute("SET statement_timeout = 0").map(drop)
 }
 
 /// Snapshots and settings need one server session from end to end, which a transaction pooler does not give.

@@ -46,6 +46,10 @@ pub fn push(args: Args) -> Outcome {
     }
     let name = name_of(&cluster, args.kind, &receipts, first, started_at)?;
     receipts.append(&start(started_at))?;
+    if !receipts.is_kept() {
+        // Said before hours of work, not after them. The receipt on standard output cannot be sealed.
+        warn(TOOL, format!("without a receipt file (DR_RECEIPT) nothing can seal {}: it is stored, and never a backup", name.key));
+    }
 
     let start = |store: Option<Store>| store.map(|store| Branch::start(store, &name.key, &options)).transpose();
     let mut fan = Fan { alive: stores.into_iter().map(start).collect::<Result<_, _>>()?, ended, required };
@@ -85,12 +89,7 @@ fn open(args: &Args, required: u32) -> Result<(Vec<Option<Store>>, Vec<Ended>), 
             }
         };
         if let Some(store) = &store {
-            for earlier in stores.iter().flatten() {
-                if store.is_same_place(earlier)? {
-                    let message = format!("--to {location} is the same store as --to {}", earlier.location());
-                    return Err(Failure::new(Exit::Usage, message, "name every store once; nothing was stored"));
-                }
-            }
+            store.is_none_of(stores.iter().flatten()).map_err(|failure| failure.leaving("nothing was stored"))?;
         }
         stores.push(store);
     }

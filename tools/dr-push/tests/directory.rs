@@ -41,6 +41,25 @@ fn a_stream_is_stored_and_the_receipt_says_where() {
 }
 
 #[test]
+fn what_nothing_can_seal_is_said_to_be_no_backup() {
+    let world = World::new();
+    stderr_of(&run(world.shell("exec dr-push --init --to $STORE"), ""), 0);
+    let output = run(world.shell("exec dr-push --to $STORE"), "age-encryption.org/v1\n");
+    let object = world.files()[0].rsplit_once(' ').unwrap().0.to_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let key = format!(
+        "dr-push: warning: without a receipt file (DR_RECEIPT) nothing can seal {object}: it is stored, and never a backup\n"
+    );
+    assert_eq!((output.status.code(), &*said), (Some(0), &*key));
+    let empty = run(world.shell("exec dr-push --to $STORE"), "");
+    assert!(!String::from_utf8_lossy(&empty.stderr).contains("warning"), "nothing is stored of nothing");
+    // A producer that leaves its receipt elsewhere is refused, not warned of.
+    let output = run(world.shell("DR_RECEIPT=$HOME/receipts exec dr-push --to $STORE"), "x");
+    let said = stderr_of(&output, 66);
+    assert!(said.contains("no stage before this one") && !said.contains("warning"), "{said}");
+}
+
+#[test]
 fn f04_an_empty_stream_is_refused_and_nothing_is_stored() {
     let world = World::new();
     let mut push = world.push();

@@ -1,6 +1,7 @@
 //! One store, whichever kind it is.
 
 use chrono::{DateTime, Utc};
+use dr_pipe::{Exit, Failure};
 
 use crate::directory::Directory;
 use crate::location::Place;
@@ -71,16 +72,23 @@ impl Store {
         }
     }
 
-    /// Whether both are the same place under two names, so that what lies in both lies in one. Directories are compared
+    /// Refuses a store that is one of the `others` under a second name: what lies in both lies in one. Directories are compared
     /// by device and inode, as a symbolic link or a bind mount may lead to either.
     ///
     /// # Errors
-    /// Where a directory cannot be looked at.
-    pub fn is_same_place(&self, other: &Store) -> Result<bool, Error> {
-        match (self, other) {
-            (Store::Directory(left), Store::Directory(right)) => Ok(left.inode()? == right.inode()?),
-            _ => Ok(self.location().place() == other.location().place()),
+    /// 64 where it is; where a directory cannot be looked at, as the file system says.
+    pub fn is_none_of<'a>(&self, others: impl IntoIterator<Item = &'a Store>) -> Result<(), Failure> {
+        for other in others {
+            let same = match (self, other) {
+                (Store::Directory(left), Store::Directory(right)) => left.inode()? == right.inode()?,
+                _ => self.location().place() == other.location().place(),
+            };
+            if same {
+                let message = format!("--to {} is the same store as --to {}", self.location(), other.location());
+                return Err(Failure::new(Exit::Usage, message, "name every store once"));
+            }
         }
+        Ok(())
     }
 
     /// What the user should be told about how the store was opened; usually nothing.

@@ -27,12 +27,7 @@ impl Stores {
             let store = Store::open_for_write(location, &args.store).map_err(Failure::from);
             if let Ok(store) = &store {
                 store.warnings().iter().for_each(|warning| warn(TOOL, warning));
-                for earlier in open.iter().filter_map(|(_, earlier)| earlier.as_ref().ok()) {
-                    if store.is_same_place(earlier)? {
-                        let message = format!("--to {location} is the same store as --to {}", earlier.location());
-                        return Err(Failure::new(Exit::Usage, message, "name every store once"));
-                    }
-                }
+                store.is_none_of(open.iter().filter_map(|(_, earlier)| earlier.as_ref().ok()))?;
             }
             open.push((location.clone(), store));
         }

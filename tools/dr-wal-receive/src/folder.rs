@@ -4,16 +4,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use dr_pipe::{Exit, Failure};
 use dr_wal::{SegmentName, WalName};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use tempfile::NamedTempFile;
 
 use crate::gap::Gap;
 use crate::memory::Memory;
 
 const MEMORY: &str = "receiver.json";
 const RECEIVING: &str = ".receiving";
+
+/// How names begin that files have until they are whole; six letters and digits follow.
+const BEGUN: &str = ".tmp";
 
 /// A whole file that waits for the stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +81,7 @@ impl Folder {
     /// # Errors
     /// 75 if another receiver uses it; 74 or 77 as the file system says.
     pub fn open(path: &Path) -> Result<Folder, Failure> {
+        let begun = SystemTime::now();
         let failed = |error: io::Error| Failure::io(path.display(), &error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         // Said outright: it may have been there, and the umask may have taken even our own rights.
@@ -86,7 +92,31 @@ impl Folder {
             let message = format!("{}: another dr-wal-receive is at work there", path.display());
             Failure::new(Exit::Busy, message, "give each receiver a --dir of its own")
         })?;
-        Ok(Folder { path: path.into(), directory, _lock: lock })
+        let folder = Folder { path: path.into(), directory, _lock: lock };
+        folder.sweep(begun)?;
+        Ok(folder)
+    }
+
+    /// Removes what a receiver that was killed had begun to write before `begun`, and never gave its name.
+    fn sweep(&self, begun: SystemTime) -> Result<(), Failure> {
+        let unnamed = |name: &str| {
+            let random = name.strip_prefix(BEGUN).unwrap_or_default();
+            random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        for path in self.names()?.iter().filter(|name| unnamed(name)).map(|name| self.path(name)) {
+            let metadata = path.symlink_metadata();
+            let old = metadata.is_ok_and(|file| file.is_file() && file.modified().is_ok_and(|written| written < begun));
+            if old {
+                // Where it stays, it does no harm.
+                drop(fs::remove_file(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a file that has no name of its own yet.
+    fn begin(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(BEGUN).tempfile_in(&self.path)
     }
 
     /// Where a file of this name lies.
@@ -123,7 +153,7 @@ impl Folder {
     /// Remembers, whole or not at all.
     pub fn remember(&self, memory: &Memory) -> Result<(), Failure> {
         let failed = self.failed(MEMORY);
-        let mut file = tempfile::NamedTempFile::new_in(&self.path).map_err(&failed)?;
+        let mut file = self.begin().map_err(&failed)?;
         serde_json::to_writer(&mut file, memory).map_err(|error| failed(error.into()))?;
         file.as_file().sync_all().map_err(&failed)?;
         file.persist(self.path(MEMORY)).map_err(|error| failed(error.error))?;
@@ -187,7 +217,7 @@ impl Folder {
     /// Creates a small file, durably; one that is there stays as it is.
     pub fn create(&self, kept: &Kept, bytes: &[u8]) -> Result<(), Failure> {
         let failed = self.failed(&kept.name());
-        let mut file = tempfile::NamedTempFile::new_in(&self.path).map_err(&failed)?;
+        let mut file = self.begin().map_err(&failed)?;
         file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(&failed)?;
         match file.persist_noclobber(self.path(&kept.name())) {
             Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error.error)),
@@ -286,6 +316,30 @@ mod tests {
         let (_, file) = folder.receiving("000000010000000000000003".parse().unwrap()).unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&file)), (0o700, 0o600));
+    }
+
+    #[test]
+    fn what_kill_9_left_without_a_name_is_swept_and_nothing_else() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = |name: &str| scratch.path().join(name);
+        let now = SystemTime::now();
+        for (name, before) in [(".tmpAbC123", true), (".tmpAbC124", false), (".tmp-notes", true), ("receiver.json", true)] {
+            let hour = std::time::Duration::from_secs(3600);
+            File::create(path(name)).unwrap().set_modified(if before { now - hour } else { now + hour }).unwrap();
+        }
+        let folder = Folder::open(scratch.path()).unwrap();
+        assert!(!path(".tmpAbC123").exists());
+        assert!([".tmpAbC124", ".tmp-notes", "receiver.json"].iter().all(|name| path(name).exists()));
+
+        // Nor what the receiver at work has begun.
+        let begun = folder.begin().unwrap();
+        begun.as_file().set_modified(now).unwrap();
+        assert_eq!(Folder::open(scratch.path()).unwrap_err().exit, Exit::Busy);
+        assert!(begun.path().exists());
+        let left = begun.into_temp_path().keep().unwrap();
+        drop(folder);
+        Folder::open(scratch.path()).unwrap();
+        assert!(!left.exists(), "names are given and known alike");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod segment;
 mod ship;
 mod start;
 mod status;
+mod stores;
 mod stream;
 mod trouble;
 

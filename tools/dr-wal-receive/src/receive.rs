@@ -16,6 +16,7 @@ use crate::memory::Memory;
 use crate::outbox::Outbox;
 use crate::ship::Shipment;
 use crate::status::Status;
+use crate::stores::Stores;
 use crate::stream::{End, Manner, Receiver};
 use crate::trouble::{Backoff, Trouble, may_pass};
 
@@ -40,7 +41,10 @@ pub fn receive(args: Args) -> Outcome {
     let conn = args.connect.resolve(TOOL, args.dbname.as_deref())?;
     let signing_key = args.signing_key.load_if_there(&args.cluster.cluster).map_err(unstarted)?;
     let recipients = args.readers(TOOL)?;
-    let folder = Arc::new(Folder::open(&args.directory()?)?);
+    let directory = args.directory()?;
+    let folder = Arc::new(Folder::open(&directory)?);
+    // Services are stopped: nothing is lost by it, and nobody needs to see to it.
+    stop::hint(format!("what was received is kept in {}, and stored after the next start", directory.display()));
     let stores: Vec<_> = args.to.iter().map(ToString::to_string).collect();
     let outbox = Arc::new(Outbox::new(&stores, required, args.every()));
     let farewell = Farewell::new(&outbox);
@@ -55,7 +59,7 @@ pub fn receive(args: Args) -> Outcome {
         recipients,
         level: args.level,
         signing_key,
-        store: args.store.clone(),
+        stores: Stores::new(&args.store),
         folder: Arc::clone(&folder),
         outbox: Arc::clone(&outbox),
         packed: Mutex::new(BTreeMap::new()),

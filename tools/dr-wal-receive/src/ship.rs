@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use dr_catalogue::SigningKey;
 use dr_crypt::Recipients;
 use dr_pipe::{Exit, Failure, warn};
-use dr_store::{Location, Store, StoreArgs};
+use dr_store::{Location, Store};
 use dr_wal::{Error, Identity, Packed, Packing, Shelf, Shelved, System, WalName};
 
 use crate::folder::{Folder, Kept};
 use crate::outbox::{Job, Outbox, Reach};
 use crate::receive::TOOL;
+use crate::stores::Stores;
 use crate::trouble::{Backoff, Trouble};
 
 /// What the threads of all stores share.
@@ -26,8 +27,8 @@ pub struct Shipment {
     pub level: i32,
     /// Signs claims.
     pub signing_key: Option<SigningKey>,
-    /// How S3 is reached.
-    pub store: StoreArgs,
+    /// The stores that are open.
+    pub stores: Stores,
     /// Where the files lie.
     pub folder: Arc<Folder>,
     /// What is to be done.
@@ -88,11 +89,10 @@ impl Shipment {
 
 impl Branch<'_> {
     /// The store, opened, and asked whether it is this system's.
-    fn open<'s>(&self, store: &'s mut Option<Store>) -> Result<&'s Store, Trouble> {
+    fn open<'s>(&self, store: &'s mut Option<Arc<Store>>) -> Result<&'s Store, Trouble> {
         // Looked at twice because a reference out of a first look would live as long as the second.
         if store.is_none() {
-            let opened = Store::open_for_write(self.location, &self.shipment.store).map_err(passing)?;
-            opened.warnings().iter().for_each(|warning| warn(TOOL, warning));
+            let opened = self.shipment.stores.open(self.place, self.location)?;
             self.ask_system(&opened)?;
             return Ok(store.insert(opened));
         }

@@ -56,6 +56,9 @@ fn under_load_every_segment_is_what_the_server_archives_and_pieces_are_what_it_h
         receiver.signal("TERM");
         assert_eq!(receiver.end(), Some(75), "{}", rig.log());
         assert!(rig.read(current).unwrap().1.unwrap() as usize >= last, "a last piece is stored on the way out");
+        let kept = format!("what was received is kept in {}, and stored after the next start\n", rig.path("dir").display());
+        let log = rig.log();
+        assert!(log.ends_with(&format!("error: stopped by SIGTERM\ndr-wal-receive: hint: {kept}")), "{log}");
     }
 }
 
@@ -101,6 +104,25 @@ fn f20_a_full_disk_empties_itself_into_stores_that_are_back() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(74) && said.contains("No space left on device"), "{said}");
     assert_eq!(whole(), 0, "{said}");
+}
+
+#[test]
+fn one_store_under_two_names_is_refused_also_where_it_becomes_one_later() {
+    let (server, rig) = (archiving(15, &[]), Rig::new());
+    let (conn, far) = (server.conninfo("postgres"), rig.path("far"));
+    let more = ["--to", far.to_str().unwrap()];
+    fs::write(&far, "a file where the store will be").unwrap();
+    let receiver = rig.start(&conn, &more);
+    load(&server, 1);
+    eventually("it is waited for", || rig.log().contains("far: "));
+    fs::remove_file(&far).unwrap();
+    std::os::unix::fs::symlink(rig.path("store"), &far).unwrap();
+    assert_eq!(receiver.end(), Some(64), "{}", rig.log());
+    let output = rig.run(&conn, &[&more[..], &["--once"]].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let two = format!("{} is the same store as --to", far.display());
+    let either = |text: &str| text.contains(&two) || text.contains(&format!("is the same store as --to {}", far.display()));
+    assert!(output.status.code() == Some(64) && either(&said) && rig.log().contains(&two), "{said}{}", rig.log());
 }
 
 #[test]

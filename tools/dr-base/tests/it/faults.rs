@@ -61,6 +61,21 @@ fn every_page_of_a_sound_cluster_is_good() {
 }
 
 #[test]
+fn sockets_are_left_out_in_silence_and_other_oddities_are_named() {
+    let server = Server::start(majors()[0]);
+    let socket = server.data_dir().join(".s.PGSQL.6543");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let taken = Taken::make(&server, &["--with-wal"]);
+    assert_eq!(text(&taken.output), "");
+    assert!(socket.exists() && !taken.unpack().join(".s.PGSQL.6543").exists());
+    let fifo = server.data_dir().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let taken = Taken::make(&server, &["--with-wal"]);
+    let said = format!("dr-base: warning: {} is left out: neither a file nor a directory\n", fifo.display());
+    assert_eq!(text(&taken.output), said);
+}
+
+#[test]
 fn a_session_that_is_lost_is_a_backup_that_is_lost() {
     let server = Server::start(majors()[0]);
     let mut child = stalled(&server);

@@ -76,12 +76,15 @@ fn collect(directory: &Path, prefix: &str, files: &mut Vec<String>) {
     }
 }
 
-/// Its stderr, after its exit code was found to be `code`.
+/// Its stderr, after its exit code was found to be `code`; without what every push without a receipt file says.
 pub fn stderr_of(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
-    stderr
+    stderr.split_inclusive('\n').filter(|line| !line.starts_with(UNSEALABLE)).collect()
 }
+
+/// How the warning begins that no receipt file was named.
+pub const UNSEALABLE: &str = "dr-push: warning: without a receipt file (DR_RECEIPT) nothing can seal main/";
 
 /// Waits until something holds, for a minute at most.
 pub fn until(what: &str, holds: impl Fn() -> bool) {

@@ -50,6 +50,8 @@ impl DirectoryUpload {
         let mut random = [0; 4];
         getrandom::fill(&mut random).map_err(|error| Error::io(&object, io::Error::other(error.to_string())))?;
         let temporary = format!("{TEMPORARY}{last}.{}", hex::encode(random));
+        // What a clean-up itself stores, as dr-wal-receive does, is not held up by the stop that it is part of.
+        let begun = (!stop::stopping()).then(stop::gate);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let names = Arc::new(Names { directory, temporary, last: last.into() });
         let file = File::from(fs::openat(&names.directory, &names.temporary, flags, Mode::from_raw_mode(0o600)).map_err(io)?);
@@ -57,6 +59,7 @@ impl DirectoryUpload {
             let names = Arc::clone(&names);
             move || names.remove_temporary()
         });
+        drop(begun);
         let upload = DirectoryUpload { file, names, above, durable: Arc::clone(durable), object, _on_stop: on_stop };
         // The umask may have taken even our own rights.
         let mode = upload.file.set_permissions(Permissions::from_mode(0o600));
