@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure, warn};
 use dr_wal::stamps::What;
-use dr_wal::{Lsn, SegmentName, WalName};
+use dr_wal::{Lsn, SegmentName, Timeline, WalName};
 
 use crate::TOOL;
+use crate::fork;
 use crate::log::{Last, Log};
 use crate::moment::{both, postgres};
 use crate::survey::Survey;
-use crate::target::{Aim, Target};
+use crate::target::{Aim, Target, TimelineChoice};
 use crate::timed::{Timed, judge};
 use crate::window::{Blocked, Limit, Point, Reach, Way};
 
@@ -61,11 +62,7 @@ pub struct Chosen {
 /// segment that is needed; 69 where a store did not answer that may hold more.
 pub fn choose(target: &Target, bases: &[Point], survey: &Survey<'_>, log: &Log<'_>) -> Result<Chosen, Failure> {
     let asked = Asked { target, bases, survey, log };
-    let limit = match &target.aim {
-        Aim::Time(at) => Limit::At(*at),
-        Aim::Lsn(lsn) => Limit::Lsn(*lsn),
-        _ => Limit::None,
-    };
+    let limit = target.aim.limit();
     let way = Way::find(&survey.held, bases, target.timeline, limit).map_err(|why| asked.blocked(None, why))?;
     let found = match &target.aim {
         Aim::Xid(_) | Aim::Name(_) => Some(asked.find(&way)?),
@@ -243,7 +240,11 @@ impl Asked<'_> {
             }
             (None, None) => format!("{aim} is not reached: the WAL ends at {}", reach.until),
         };
-        self.refusal(message, &chosen.way, &chosen.base)
+        let mut failure = self.refusal(message, &chosen.way, &chosen.base);
+        if reach.resumes.is_none() {
+            failure.hint = format!("without --target-{} it goes to the end of the WAL; {}", aim.word(), failure.hint);
+        }
+        failure
     }
 
     fn blocked(&self, way: Option<&Way>, why: Blocked) -> Failure {
@@ -277,7 +278,21 @@ impl Asked<'_> {
     fn refusal(&self, message: String, way: &Way, base: &Point) -> Failure {
         let later = way.bases.iter().find(|other| other.stop > base.stop);
         let later = later.map(|other| format!(", and {}", self.window(way, other))).unwrap_or_default();
-        Failure::new(Exit::Missing, message, format!("{}{later}; {NOTHING}", self.window(way, base)))
+        let older = self.older(way, way.reach(&self.survey.held, base).until);
+        let older = older.map(|(until, older)| format!("; --timeline {} goes on to {until}", older.0)).unwrap_or_default();
+        Failure::new(Exit::Missing, message, format!("{}{later}{older}; {NOTHING}", self.window(way, base)))
+    }
+
+    /// The timeline on the way whose own WAL goes farthest, if it goes on behind `until`; and how far.
+    fn older(&self, way: &Way, until: Lsn) -> Option<(Lsn, Timeline)> {
+        let held = &self.survey.held;
+        let reaches = way.legs.iter().rev().skip(1).filter_map(|leg| {
+            let way = Way::find(held, self.bases, TimelineChoice::Exactly(leg.timeline), Limit::None).ok()?;
+            let base = way.base(self.target.aim.limit()).ok()?;
+            let reach = way.reach(held, base);
+            (reach.is_consistent(base) && reach.until > until).then_some((reach.until, leg.timeline))
+        });
+        reaches.max()
     }
 
     /// What can be reached from a base, in words.
@@ -311,6 +326,17 @@ impl Asked<'_> {
                 warn(TOOL, format!("the WAL has no record up to {lsn}: the end of the backup is as far"));
             }
             _ => {}
+        }
+        if let Aim::Time(at) = &self.target.aim
+            && let Ok(Some(fork)) = fork::standing_at(chosen, *at, &self.survey.held, self.log)
+        {
+            let (newer, older, at) = (fork.newer.0, fork.older.0, both(*at));
+            let state =
+                format!("timeline {newer} left timeline {older} at {}, and no transaction had ended on it by {at}", fork.at);
+            warn(
+                TOOL,
+                format!("{state}: this is how it was at the fork; --timeline {older} has what was done on that one until then"),
+            );
         }
         let before = chosen.way.legs.iter().rev().skip(1).map(|leg| SegmentName { timeline: leg.timeline, ..chosen.reach.missing });
         let partial = before.map(WalName::Partial).find(|name| self.survey.has(name));

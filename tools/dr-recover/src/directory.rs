@@ -162,6 +162,17 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(format!("{name}_{suffix}"))
 }
 
+/// Makes a file where `path` is, or will be, and removes it.
+///
+/// # Errors
+/// 74 or 77 as the file system says.
+pub fn try_writing(path: &Path) -> Result<(), Failure> {
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let file = there.join(format!(".dr-recover.{}", std::process::id()));
+    let tried = File::create_new(&file).and_then(|_| fs::remove_file(&file));
+    tried.map_err(|error| Failure::io(there.display(), &error).leaving("nothing was written"))
+}
+
 /// Bytes that are free for us where `path` is, or will be; and which file system that is.
 ///
 /// # Errors

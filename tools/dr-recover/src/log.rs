@@ -15,6 +15,7 @@ pub struct Log<'s> {
     survey: &'s Survey<'s>,
     jobs: usize,
     known: Mutex<HashMap<SegmentName, Arc<Scan>>>,
+    creations: Mutex<Vec<Lsn>>,
 }
 
 /// The last moments of a row of segments.
@@ -31,7 +32,7 @@ pub struct Last {
 impl<'s> Log<'s> {
     /// Nothing is read yet.
     pub fn new(survey: &'s Survey<'s>, jobs: usize) -> Self {
-        Log { survey, jobs, known: Mutex::default() }
+        Log { survey, jobs, known: Mutex::default(), creations: Mutex::default() }
     }
 
     /// The last moments of `segments`, read back to the last one in which a transaction ended.
@@ -72,6 +73,28 @@ impl<'s> Log<'s> {
         Ok(None)
     }
 
+    /// When the first transaction of `segments` ended whose end begins at `from` or behind it.
+    ///
+    /// # Errors
+    /// As reading them.
+    pub fn first_end(&self, segments: &[SegmentName], from: Lsn) -> Result<Option<DateTime<Utc>>, Failure> {
+        // The first one is enough where anything happens at all.
+        let (begin, behind) = segments.split_at(segments.len().min(1));
+        for batch in std::iter::once(begin).chain(behind.chunks(self.jobs)) {
+            for scan in self.scans(batch)? {
+                if let Some(stamp) = scan.stamps.iter().find(|stamp| stamp.lsn >= from && ends_transaction(stamp)) {
+                    return Ok(Some(stamp.at));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where tablespaces were made, in what has been read so far.
+    pub fn creations(&self) -> Vec<Lsn> {
+        self.creations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The scans of a few segments, made at once.
     fn scans(&self, batch: &[SegmentName]) -> Result<Vec<Arc<Scan>>, Failure> {
         std::thread::scope(|scope| {
@@ -88,7 +111,9 @@ impl<'s> Log<'s> {
         let bytes = self.survey.read(&(*name).into())?;
         // It was listed a moment ago: who deletes it now is at work on the same archive.
         let gone = || dr_wal::Error::Damaged { object: name.to_string(), why: "it was listed, and is not there any more".into() };
-        let scan = Arc::new(stamps::scan(&bytes.ok_or_else(gone)?, name)?);
+        let (scan, creations) = stamps::scan_for_tablespaces(&bytes.ok_or_else(gone)?, name)?;
+        self.creations.lock().unwrap_or_else(PoisonError::into_inner).extend(creations.iter().map(|creation| creation.lsn));
+        let scan = Arc::new(scan);
         known().insert(*name, Arc::clone(&scan));
         Ok(scan)
     }

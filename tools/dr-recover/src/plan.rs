@@ -4,12 +4,14 @@ use dr_catalogue::{Catalogue, Entry, Found, Scope, Selector};
 use dr_crypt::Identities;
 use dr_pipe::record::{self, Base, Kind, Manifest, SignatureState};
 use dr_pipe::{Exit, Failure, warn};
+use dr_wal::stamps::Creation;
 use dr_wal::{Lsn, SegmentSize, Timeline};
 
 use crate::TOOL;
 use crate::args::{Action, Args};
 use crate::choose::{Chosen, choose};
 use crate::log::Log;
+use crate::made;
 use crate::moment::both;
 use crate::stored::Archive;
 use crate::survey::{Proof, Survey};
@@ -31,6 +33,10 @@ pub struct Planned<'a> {
     pub chosen: Chosen,
     /// The WAL.
     pub survey: Survey<'a>,
+    /// Tablespaces that the replay makes, where that is known.
+    pub made: Vec<Creation>,
+    /// How many segments are looked into at once.
+    at_once: usize,
 }
 
 /// Chooses, and proves that it can be done.
@@ -44,7 +50,7 @@ pub fn plan<'a>(args: &'a Args, identities: Option<&'a Identities>) -> Result<Pl
     let catalogue = Catalogue::open(&args.from.from, &args.store, keyring.clone())?;
     let scope = Scope { cluster: Some(args.cluster.clone()), kind: Some(Kind::Base), database: None };
     let listing = catalogue.list(&scope)?;
-    let entries = eligible(args, &listing.entries)?;
+    let entries = eligible(args, &listing.entries).map_err(|failure| other_kind(args, &catalogue).unwrap_or(failure))?;
     if entries.is_empty() {
         // The catalogue knows best why there is none.
         listing.choose(&Selector::Latest)?;
@@ -62,8 +68,9 @@ pub fn plan<'a>(args: &'a Args, identities: Option<&'a Identities>) -> Result<Pl
             "leave --standby or the target out",
         ));
     }
-    let at_once = (SCAN_BYTES / survey.held.size.bytes()).clamp(1, args.jobs.workers() as u64);
-    let chosen = choose(&target, &points, &survey, &Log::new(&survey, at_once as usize))?;
+    let at_once = (SCAN_BYTES / survey.held.size.bytes()).clamp(1, args.jobs.workers() as u64) as usize;
+    let log = Log::new(&survey, at_once);
+    let chosen = choose(&target, &points, &survey, &log)?;
     let name = entries[chosen.base.place].backup.manifest.name.clone();
     let Found { backup, store, object_key, .. } = catalogue.find(&scope, &Selector::Name(name))?;
     if backup.signature != SignatureState::Good {
@@ -80,7 +87,10 @@ pub fn plan<'a>(args: &'a Args, identities: Option<&'a Identities>) -> Result<Pl
             return Err(Failure::new(Exit::Damaged, message, "use another backup (--backup); nothing was written"));
         }
     }
-    Ok(Planned { manifest: backup.manifest, base, archive, chosen, survey })
+    let system = backup.manifest.produced.system_identifier.as_deref();
+    let suspected = made::suspected(&chosen, &base.tablespaces, system, &listing.entries, &log);
+    let made = if suspected { made::creations(&chosen, &survey, &archive, at_once)? } else { Vec::new() };
+    Ok(Planned { manifest: backup.manifest, base, archive, chosen, survey, made, at_once })
 }
 
 impl Planned<'_> {
@@ -112,6 +122,14 @@ impl Planned<'_> {
         }
     }
 
+    /// The tablespaces that the replay makes, read out of all WAL up to the target.
+    ///
+    /// # Errors
+    /// As reading it.
+    pub fn creations(&self) -> Result<Vec<Creation>, Failure> {
+        made::creations(&self.chosen, &self.survey, &self.archive, self.at_once)
+    }
+
     /// The major version of the server that was backed up.
     pub fn major(&self) -> Option<u32> {
         self.manifest.produced.server_version.map(|version| version / 10_000)
@@ -136,6 +154,20 @@ fn eligible<'e>(args: &Args, entries: &'e [Entry]) -> Result<Vec<&'e Entry>, Fai
             Ok(bases.into_iter().filter(|entry| entry.backup.manifest.name == chosen).collect())
         }
     }
+}
+
+/// What is said of a name that is no base's: that it is another backup's, which other tools restore.
+fn other_kind(args: &Args, catalogue: &Catalogue) -> Option<Failure> {
+    let all = Scope { cluster: Some(args.cluster.clone()), kind: None, database: None };
+    let listing = catalogue.list(&all).ok()?;
+    let name = Selector::Name(args.backup.clone()?);
+    let manifest = &name.choose(listing.entries.iter().map(|entry| &entry.backup)).ok()?.manifest;
+    let hint = match manifest.produced.kind {
+        Kind::Dump => format!("dr-restore {} restores it into a database; nothing was written", manifest.name),
+        _ => format!("dr-pull {} fetches it; nothing was written", manifest.name),
+    };
+    let message = format!("{} is no base backup: its kind is {}", manifest.name, manifest.produced.kind);
+    Some(Failure::new(Exit::Missing, message, hint))
 }
 
 fn no_base(args: &Args) -> Failure {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use dr_crypt::Identities;
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{self, Record};
-use dr_pipe::{Exit, Failure, Outcome, stream, warn};
+use dr_pipe::{Exit, Failure, Outcome, stop, stream, warn};
 
 use dr_wal::{Timeline, WalName};
 
@@ -15,7 +15,7 @@ use crate::adapt;
 use crate::args::Args;
 use crate::choose::{Chosen, Goal};
 use crate::plan::{self, Planned};
-use crate::server::{Arrived, Followed, Launch, State};
+use crate::server::{self, Arrived, Followed, Launch, State};
 use crate::write::Work;
 
 /// Does what the command line says.
@@ -26,17 +26,18 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
     let started_at = now();
     let below = args.tablespaces_below.as_deref().map(absolute).transpose()?;
     let args = &Args { into: absolute(&args.into)?, tablespaces_below: below, ..args.clone() };
-    if rustix::process::geteuid().is_root() && !args.preflight {
-        let hint = "run it as the user that runs the server: su postgres -c '…'; nothing was written";
-        return Err(Failure::new(Exit::Config, "PostgreSQL does not run as root, and all files would be root's", hint));
+    if !args.preflight {
+        not_as_root()?;
     }
     if args.from.from.is_empty() {
         return Err(dr_catalogue::Error::NoStore.into());
     }
     // Of what is not encrypted nobody needs to be able to decrypt it.
     let named = !args.identities.identities.is_empty();
-    let identities = named.then(|| Identities::read(&args.identities, TOOL)).transpose()?;
+    let identities = named.then(|| Identities::read(&args.identities, TOOL)).transpose().map_err(no_identity)?;
     let planned = plan::plan(args, identities.as_ref())?;
+    // Of a preflight root hears first what cannot be had.
+    not_as_root()?;
     let plan = planned.record(args);
     let launch = if args.start { Some(launch(args, &planned)?) } else { None };
     let work = Work::prepare(&planned, args)?;
@@ -44,6 +45,7 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
         return print(&Record::Plan(Box::new(plan)));
     }
     let planned_at = now();
+    stop::hint(format!("the same command goes on with {}; what is half made starts no server", args.into.display()));
     let progress = Progress::new(TOOL, Some(plan.restored_bytes));
     let written = work.write(planned_at, &progress)?;
     progress.finish();
@@ -64,10 +66,12 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
         replay_seconds: None,
     };
     if let Some(launch) = launch {
+        let log = launch.data.join(server::LOG);
+        stop::hint(format!("the server goes on by itself, and {} says how far it is", log.display()));
         start(&launch, args.wait)?;
         recovered.state = "started".into();
         if args.wait {
-            let arrived = wait(&launch, &planned)?;
+            let arrived = wait(&launch, &planned, &work)?;
             recovered.replay_seconds = Some(seconds(restored_at, now()));
             tell(&mut recovered, &arrived);
         }
@@ -82,22 +86,46 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
     print(&Record::Recovered(Box::new(recovered)))
 }
 
-/// Starts the server. Of one that is followed, a setting that is too low will be raised.
+fn not_as_root() -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        let hint = "run it as the user that runs the server: su postgres -c '…'; nothing was written";
+        return Err(Failure::new(Exit::Config, "PostgreSQL does not run as root, and all files would be root's", hint));
+    }
+    Ok(())
+}
+
+/// Why an identity cannot be read, with the option that names another.
+fn no_identity(error: dr_crypt::Error) -> Failure {
+    let failure = Failure::from(error);
+    match failure.exit {
+        Exit::Missing => Failure { hint: "name the file of the identity with -i FILE; nothing was written".into(), ..failure },
+        _ => failure,
+    }
+}
+
+/// Starts the server. Of one that is followed, a setting that is too low will be raised, and tablespaces looked at.
 fn start(launch: &Launch, followed: bool) -> Result<(), Failure> {
     match launch.start() {
-        Err(_) if followed && launch.is_too_low() => Ok(()),
+        Err(_) if followed && launch.is_held_up() => Ok(()),
         started => started,
     }
 }
 
 /// Follows the server, and lets none stand that has not come as far as it was proved to be possible.
-fn wait(launch: &Launch, planned: &Planned<'_>) -> Result<Arrived, Failure> {
+fn wait(launch: &Launch, planned: &Planned<'_>, work: &Work<'_>) -> Result<Arrived, Failure> {
     let segment_bytes = planned.survey.held.size.bytes();
     let progress = Progress::new(TOOL, Some(planned.chosen.segments as u64 * segment_bytes));
-    let mut raised = Vec::new();
+    let (mut raised, mut released) = (Vec::new(), false);
     let arrived = loop {
         match launch.follow(segment_bytes, &progress)? {
             Followed::Arrived(arrived) => break arrived,
+            Followed::Guarded => {
+                if std::mem::replace(&mut released, true) {
+                    return Err(launch.last_words());
+                }
+                work.release()?;
+                start(launch, true)?;
+            }
             Followed::TooLow(name, value) => {
                 launch.stop()?;
                 let line = format!("{name} = '{value}'\n");

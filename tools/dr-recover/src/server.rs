@@ -23,6 +23,12 @@ pub const LOG: &str = "dr-recover.log";
 /// The line in it with which we start a server: what stands before it is over.
 const STARTS: &str = "dr-recover: the server is started";
 
+/// What it says where it may not make the link to a tablespace, or its directory.
+const GUARDED: (&str, &str) = (" \"pg_tblspc/", ": Permission denied");
+
+/// What it was replaying then.
+const MAKES: &str = " for Tablespace/CREATE: ";
+
 /// How long a server may take to write its postmaster.pid.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the log is looked at.
@@ -60,6 +66,8 @@ pub struct Heard {
     pub fatal: Option<String>,
     /// The first line of dr-wal-fetch's last failure.
     pub fetch_failed: Option<String>,
+    /// It was to make a tablespace, and must not before somebody has looked where.
+    pub guarded: bool,
     /// A setting that is lower than the server had it when it wrote the WAL, and its value then: replay does not go on.
     pub too_low: Option<(String, u32)>,
 }
@@ -85,6 +93,8 @@ pub enum Followed {
     Arrived(Arrived),
     /// It waits, or has ended, until this setting has at least this value.
     TooLow(String, u32),
+    /// It has ended before it made a tablespace.
+    Guarded,
 }
 
 /// Where a server has come to.
@@ -161,9 +171,10 @@ impl Launch {
         Ok(())
     }
 
-    /// Whether it ended, or waits, because a setting is too low.
-    pub fn is_too_low(&self) -> bool {
-        self.heard().too_low.is_some()
+    /// Whether it ended, or waits, because a setting is too low or a tablespace is to be made.
+    pub fn is_held_up(&self) -> bool {
+        let heard = self.heard();
+        heard.too_low.is_some() || heard.guarded
     }
 
     /// Follows the server until it has arrived. `segment_bytes` are added to `progress` for each file that it fetched.
@@ -183,6 +194,7 @@ impl Launch {
                 return Ok(Followed::TooLow(name.clone(), *value));
             }
             match heard.state {
+                State::Replaying if heard.guarded && !alive => return Ok(Followed::Guarded),
                 State::Replaying if alive => std::thread::park_timeout(INTERVAL),
                 State::Replaying => return Err(self.ended("", &heard)),
                 state => return self.arrived(state, heard).map(Followed::Arrived),
@@ -198,6 +210,11 @@ impl Launch {
         let mut command = Command::new(&self.pg_ctl);
         command.args(["stop", "-w", "-s", "-m", "immediate", "-D"]).arg(&self.data);
         dr_pipe::child::output(&mut command).map(drop).map_err(|error| Failure::io(self.pg_ctl.display(), &error))
+    }
+
+    /// Why it has ended.
+    pub fn last_words(&self) -> Failure {
+        self.ended("", &self.heard())
     }
 
     fn arrived(&self, state: State, heard: Heard) -> Result<Arrived, Failure> {
@@ -237,7 +254,10 @@ impl Launch {
     fn ended(&self, said: &str, heard: &Heard) -> Failure {
         let fatal = heard.fatal.as_deref().unwrap_or(if said.is_empty() { "it said nothing" } else { said });
         let log = self.data.join(LOG);
-        let (exit, what) = verdict(fatal);
+        let (exit, what) = match heard.guarded {
+            true => (Exit::Refused, "a tablespace was made after the backup, and may be in use: see dr-recover(1), CAVEATS"),
+            false => verdict(fatal),
+        };
         let message = match &heard.fetch_failed {
             Some(why) if exit == Exit::Unavailable => format!("the server ended: {why}"),
             _ => format!("the server ended: {fatal}"),
@@ -281,8 +301,11 @@ pub fn hear(log: &str) -> Heard {
             // A client that comes too early is told so with the same word.
             if !rest.starts_with("the database system is ") {
                 heard.fatal = Some(rest.trim().to_owned());
+                heard.guarded = rest.contains(GUARDED.0) && rest.contains(GUARDED.1);
             }
         }
+        // Where its directory is missing, or another user's.
+        heard.guarded |= heard.fatal.is_some() && after("CONTEXT:  WAL redo at ").is_some_and(|rest| rest.contains(MAKES));
         // The time of the transaction it stops at, which is not the last where it stops before.
         if let Some(rest) =
             after("LOG:  recovery stopping after commit of transaction ").and_then(|rest| rest.split_once(", time "))
@@ -369,6 +392,17 @@ mod tests {
         let paused = "x LOG:  recovery stopping after commit of transaction 740, time 2026-11-21 03:29:00+01\nx LOG:  pausing at the end of recovery\n";
         let heard = hear(paused);
         assert_eq!((heard.state, heard.last_at), (State::Paused, "2026-11-21T02:29:00Z".parse().ok()));
+    }
+
+    #[test]
+    fn a_server_that_must_not_make_a_tablespace_is_understood() {
+        let text = "x [7] FATAL:  could not create symbolic link \"pg_tblspc/16388\": Permission denied\nx [7] CONTEXT:  WAL redo at 0/3000378 for Tablespace/CREATE: 16388 \"/ts\"\n";
+        let heard = hear(text);
+        assert!(heard.guarded);
+        let missing = "x [7] FATAL:  directory \"/ts\" does not exist\nx [7] CONTEXT:  WAL redo at 0/3000378 for Tablespace/CREATE: 16388 \"/ts\"\n";
+        assert!(hear(missing).guarded);
+        assert!(!hear(&format!("{text}{STARTS}\n{PROMOTED}")).guarded);
+        assert!(!hear("x [7] FATAL:  could not create symbolic link \"pg_tblspc/16388\": No space left on device").guarded);
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Recovery {
     pub action: Option<&'static str>,
     /// A standby's primary.
     pub primary_conninfo: Option<String>,
+    /// What the server runs when the recovery has ended; perhaps nothing.
+    pub end_command: &'static str,
     /// What the server that was backed up had; less, and recovery stops.
     pub at_least: Vec<(&'static str, u32)>,
     /// What the operator sets.
@@ -80,9 +82,10 @@ pub fn auto_conf(inherited: &str, recovery: &Recovery) -> String {
     if let Some(action) = recovery.action {
         line("recovery_target_action", action);
     }
-    for name in ["archive_cleanup_command", "recovery_end_command", "primary_slot_name"] {
+    for name in ["archive_cleanup_command", "primary_slot_name"] {
         line(name, "");
     }
+    line("recovery_end_command", recovery.end_command);
     line("primary_conninfo", recovery.primary_conninfo.as_deref().unwrap_or(""));
     line("recovery_min_apply_delay", "0");
     line("synchronous_standby_names", "");

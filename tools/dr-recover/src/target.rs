@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use dr_wal::{Lsn, Timeline};
 
 use crate::moment;
+use crate::window::Limit;
 
 /// A point, whether what stands at it is replayed too, and on which timeline it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,15 @@ pub enum TimelineChoice {
 }
 
 impl Aim {
+    /// What recovery must not have passed where it begins, as far as that is known without looking into WAL.
+    pub fn limit(&self) -> Limit {
+        match self {
+            Aim::Time(at) => Limit::At(*at),
+            Aim::Lsn(lsn) => Limit::Lsn(*lsn),
+            _ => Limit::None,
+        }
+    }
+
     /// The word for it in records.
     pub fn word(&self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -18,7 +18,13 @@ use crate::layout::{ADAPTED, CONFIG, LAST, Layout, NEEDED};
 use crate::plan::Planned;
 use crate::settings::{Recovery, raised};
 use crate::tablespaces::{Placed, place};
-use crate::{TOOL, backup_manifest, fetch, old_wal, unpack};
+use crate::{TOOL, backup_manifest, fetch, made, old_wal, unpack};
+
+/// The directory of the links to tablespaces.
+const LINKS: &str = "pg_tblspc";
+
+/// Gives back the right to make tablespaces. PostgreSQL runs it in the data directory.
+const RELEASE: &str = "chmod u+w pg_tblspc";
 
 /// Without it no server starts.
 const CONTROL: &str = "global/pg_control";
@@ -66,6 +72,10 @@ pub struct Work<'a> {
     recovery: Recovery,
     /// Whether configuration from outside goes into the directory.
     outside: bool,
+    /// Directories of tablespaces that the replay makes.
+    made: Vec<PathBuf>,
+    /// Whether the replay is held up where it would make a tablespace: nothing is known of one.
+    guarded: bool,
 }
 
 impl<'a> Work<'a> {
@@ -81,6 +91,9 @@ impl<'a> Work<'a> {
         let outside = args.config || inside.conf.is_none() || inside.points_away();
         let configuration = if outside { Configuration::read(&planned.archive, true)? } else { inside };
         let layout = Layout::new(&args.into, &placed, outside);
+        let made = made::directories(&planned.made, &placed).map_err(|failure| failure.leaving("nothing was written"))?;
+        // A standby follows its primary.
+        let guarded = !args.standby && planned.made.is_empty();
         let recovery = Recovery {
             about: planned.about(args),
             restore_command: fetch::command(args, &planned.survey.locations())?,
@@ -90,12 +103,16 @@ impl<'a> Work<'a> {
             action: (!args.standby).then(|| args.target.target_action.as_str()),
             primary_conninfo: args.primary_conninfo.clone(),
             at_least: raised(&planned.base.settings, &[configuration.conf.as_deref().unwrap_or_default(), &configuration.auto]),
-            set: set(planned, args),
+            end_command: if guarded { RELEASE } else { "" },
+            set: set(planned, args, guarded),
         };
-        let work = Work { planned, args, mode, layout, placed, configuration, recovery, outside };
+        let work = Work { planned, args, mode, layout, placed, configuration, recovery, outside, made, guarded };
         work.look_at_tablespaces()?;
         if mode != Mode::Over {
             work.look_at_space(|_| false, 0)?;
+        }
+        if args.preflight {
+            work.try_writing()?;
         }
         Ok(work)
     }
@@ -122,7 +139,7 @@ impl<'a> Work<'a> {
 
     /// Makes the directories, looks what can stay, and says what is being done.
     fn begin(&self, now: DateTime<Utc>, progress: &Progress) -> Result<Begun, Failure> {
-        self.layout.roots().try_for_each(directory::make)?;
+        self.layout.roots().chain(self.made.iter().map(PathBuf::as_path)).try_for_each(directory::make)?;
         let disks = self.disks()?;
         let difference = if self.mode == Mode::Over { Some(self.compare(progress)?) } else { None };
         directory::mark(&self.args.into, &self.marker(now))?;
@@ -133,6 +150,7 @@ impl<'a> Work<'a> {
         let Begun { disks, difference } = begun;
         let mut left_out = self.left_out();
         if let Some(difference) = difference {
+            self.guard(false)?;
             self.make_room(difference, now)?;
             written.kept_bytes = difference.kept_bytes;
             left_out.extend(difference.kept.iter().map(String::as_str));
@@ -143,7 +161,12 @@ impl<'a> Work<'a> {
             symlink(to, &link).map_err(|error| Failure::io(link.display(), &error))?;
         }
         let signal = if self.args.standby { "standby.signal" } else { "recovery.signal" };
-        adapt::write(&self.args.into, &self.configuration, &self.recovery, &self.placed, signal)?;
+        // The links are there; for those of the map PostgreSQL needs to write where the guard forbids it.
+        let mapped = if self.guarded { &[][..] } else { &self.placed };
+        adapt::write(&self.args.into, &self.configuration, &self.recovery, mapped, signal)?;
+        if self.guarded {
+            self.guard(true)?;
+        }
         self.sync(disks)?;
         for path in LAST {
             let bytes = self.planned.archive.member(path, MAX_SMALL_BYTES)?.unwrap_or_default();
@@ -154,6 +177,38 @@ impl<'a> Work<'a> {
         let marker = self.args.into.join(MARKER);
         fs::remove_file(&marker).map_err(|error| Failure::io(marker.display(), &error))?;
         self.sync(&disks[..1])
+    }
+
+    /// Whether the server can make tablespaces. PostgreSQL replays the making of one into the directory where it was, be that in use
+    /// by the server that it comes from: unless it cannot make the link, which it tries before it touches a file there.
+    fn guard(&self, on: bool) -> Result<(), Failure> {
+        let path = self.args.into.join(LINKS);
+        let set = |there: fs::Metadata| {
+            let mode = there.permissions().mode();
+            fs::set_permissions(&path, fs::Permissions::from_mode(if on { mode & !0o200 } else { mode | 0o200 }))
+        };
+        match fs::metadata(&path).and_then(set) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::io(path.display(), &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the replay make the tablespaces at which it was held up, if nothing is in their way. All WAL is read for it.
+    ///
+    /// # Errors
+    /// 80 where something is; as reading the WAL.
+    pub fn release(&self) -> Result<(), Failure> {
+        let stopped = || format!("{} is restored, and its server ended before it", self.args.into.display());
+        let made = made::directories(&self.planned.creations()?, &self.placed).map_err(|failure| failure.leaving(stopped()))?;
+        made.iter().map(PathBuf::as_path).try_for_each(directory::make)?;
+        self.guard(false)
+    }
+
+    /// Whether directories and files can be made where they are to be.
+    fn try_writing(&self) -> Result<(), Failure> {
+        let aside = self.args.into.parent().filter(|_| self.mode == Mode::Aside);
+        let places = self.layout.roots().chain(self.made.iter().map(PathBuf::as_path));
+        aside.into_iter().chain(places).try_for_each(directory::try_writing)
     }
 
     /// The members that are not simply unpacked.
@@ -275,8 +330,11 @@ fn timeline(planned: &Planned<'_>, args: &Args) -> String {
 }
 
 /// What the operator sets; and where the WAL has a hole behind the target, that it is not read ahead into it.
-fn set(planned: &Planned<'_>, args: &Args) -> Vec<(String, String)> {
+fn set(planned: &Planned<'_>, args: &Args, guarded: bool) -> Vec<(String, String)> {
     let mut set = args.set.clone();
+    if let Some((_, command)) = set.iter_mut().find(|(name, _)| guarded && name == "recovery_end_command") {
+        *command = format!("{RELEASE}; {command}");
+    }
     if planned.chosen.reach.resumes.is_some() && planned.major().is_some_and(|major| major >= 15) {
         set.push(("recovery_prefetch".into(), "off".into()));
     }
@@ -315,6 +373,14 @@ fn mode(planned: &Planned<'_>, args: &Args) -> Result<Mode, Failure> {
             };
             same_system(planned, args, Some(&found.to_string()))?;
             Ok(Mode::Over)
+        }
+        State::Taken(_) if args.into.join("recovery.signal").exists() && args.into.join(CONTROL).exists() => {
+            let message = format!("{}: a recovery is complete there up to the start of its server", args.into.display());
+            let hint = format!(
+                "pg_ctl start -D {} goes on with it; --delta restores over it, --move-aside beside it; nothing was written",
+                args.into.display()
+            );
+            Err(Failure::new(Exit::Exists, message, hint))
         }
         State::Taken(names) => {
             let way_out =

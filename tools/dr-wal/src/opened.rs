@@ -147,26 +147,29 @@ impl Shelf<'_> {
             Err(dr_store::Error::Damaged { object, why }) => return Err(Error::Damaged { object, why }),
             stored => stored?,
         };
-        // What is kept beside the first object may be there in two encryptions, of which only the first is kept.
-        let claimed = || match object.beside {
-            Some(content) => claims.iter().find(|claim| claim.content() == content),
-            None => {
-                let digest = Sha256::of(&stored);
-                claims.iter().find(|claim| claim.object_sha256 == digest)
-            }
-        };
+        let digest = Sha256::of(&stored);
+        let claimed = claims.iter().find(|claim| claim.object_sha256 == digest);
         let changed = || Error::damaged(&shown, "it is not what was claimed for it");
-        // Where all claim one content, the digest of the object would tell no more than what is in it.
-        let one_content = claims.first().filter(|first| claims.iter().all(|claim| claim.content() == first.content()));
-        let claim = one_content.filter(|_| object.beside.is_none()).or_else(claimed).ok_or_else(changed)?;
-        let plain = match open(&shown, &stored, object.encrypted, claim.bytes, opening, sink) {
-            Err(Error::Crypt(_)) if opening.identities.is_some() && claimed().is_none() => return Err(changed()),
-            plain => plain?.extent(),
+        let one_content = || claims.first().filter(|first| claims.iter().all(|claim| claim.content() == first.content()));
+        let claim = match object.beside {
+            // It may be there in two encryptions, of which only the first is kept.
+            Some(content) => claims.iter().find(|claim| claim.content() == content),
+            None => claimed.or_else(one_content),
         };
-        if plain.bytes != claim.bytes || plain.sha256 != claim.sha256 {
+        let claim = claim.ok_or_else(changed)?;
+        // Byte for byte what was claimed: then what is in it is as well, by the checksums of zstd and age. Else it is digested.
+        let mut tally = (claim.object_sha256 != digest).then(Tally::default);
+        let plain = opened(&shown, &stored, object.encrypted, claim.bytes, opening);
+        let bytes = match plain.and_then(|plain| copy(&shown, plain, &mut tally, sink)) {
+            Err(Error::Crypt(_)) if opening.identities.is_some() && claimed.is_none() && object.beside.is_none() => {
+                return Err(changed());
+            }
+            bytes => bytes?,
+        };
+        if bytes != claim.bytes || tally.is_some_and(|tally| tally.extent().sha256 != claim.sha256) {
             return Err(Error::damaged(shown, "what it holds is not what was claimed for it"));
         }
-        Ok(plain.bytes)
+        Ok(bytes)
     }
 
     fn read_pieces(&self, inventory: &Inventory, name: &WalName, opening: &Opening) -> Result<Option<Got>, Error> {
@@ -190,25 +193,26 @@ pub(crate) fn most_packed(bytes: u64) -> u64 {
     bytes + bytes / 128 + (64 << 10)
 }
 
-/// Decrypts and decompresses an object that must hold `bytes` bytes; gives one more at most.
-fn open(object: &str, stored: &[u8], encrypted: bool, bytes: u64, opening: &Opening, sink: &mut impl Sink) -> Result<Tally, Error> {
+/// What an object that must hold `bytes` bytes has in it, decrypted and decompressed; one byte more at most.
+fn opened<'a>(object: &str, stored: &'a [u8], encrypted: bool, bytes: u64, opening: &Opening) -> Result<Box<dyn Read + 'a>, Error> {
+    let damaged = |error| failed(object, error);
     if encrypted {
-        copy(object, decompressing(decrypting(object, stored, opening)?, bytes), sink)
+        Ok(Box::new(decompressing(decrypting(object, stored, opening)?, bytes).map_err(damaged)?))
     } else {
-        copy(object, decompressing(stored, bytes), sink)
+        Ok(Box::new(decompressing(stored, bytes).map_err(damaged)?))
     }
 }
 
-/// Copies all that an object gives, and counts and digests it.
-fn copy(object: &str, plain: io::Result<impl Read>, sink: &mut impl Sink) -> Result<Tally, Error> {
-    let mut plain = plain.map_err(|error| failed(object, error))?;
-    let (mut chunk, mut tally) = (vec![0; CHUNK_BYTES], Tally::default());
+/// Copies all that an object gives, and counts it.
+fn copy(object: &str, mut plain: impl Read, tally: &mut Option<Tally>, sink: &mut impl Sink) -> Result<u64, Error> {
+    let (mut chunk, mut bytes) = (vec![0; CHUNK_BYTES], 0);
     loop {
         match dr_pipe::stream::fill(&mut plain, &mut chunk).map_err(|error| failed(object, error))? {
-            0 => return Ok(tally),
+            0 => return Ok(bytes),
             n => {
-                tally.update(&chunk[..n]);
+                tally.iter_mut().for_each(|tally| tally.update(&chunk[..n]));
                 sink.write_all(&chunk[..n]).map_err(|error| Error::io(object, error))?;
+                bytes += n as u64;
             }
         }
     }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// The majors that every test of recovery runs on.
 pub const MAJORS: [u32; 2] = [15, 18];
 
-const PROGRAMS: [&str; 7] = ["dr-base", "dr-encrypt", "dr-push", "dr-seal", "dr-wal-push", "dr-wal-fetch", "dr-recover"];
+const PROGRAMS: [&str; 8] = ["dr-base", "dr-encrypt", "dr-push", "dr-run", "dr-seal", "dr-wal-push", "dr-wal-fetch", "dr-recover"];
 
 /// A server whose WAL goes to a directory store.
 pub struct Source {
@@ -167,6 +167,31 @@ impl Source {
             fs::read_to_string(self.path(into).join("dr-recover.log")).unwrap_or_default()
         );
         (recovered, ran.record())
+    }
+
+    /// Makes a second timeline that leaves the first at `at`, adds a row to it, and archives it into the same place. Both servers
+    /// have stopped then.
+    pub fn branch(&self, at: &str, row: u32) {
+        let (recovered, _) = self.arrive("branch", &["--target-time", at]);
+        let archive = self.sql("SHOW archive_command");
+        recovered.sql(&format!("INSERT INTO t VALUES ({row})"));
+        self.server.stop(false);
+        drop(recovered);
+        let auto = self.path("branch/postgresql.auto.conf");
+        let text = fs::read_to_string(&auto).unwrap() + &format!("archive_mode = on\narchive_command = '{archive}'\n");
+        fs::write(&auto, text).unwrap();
+        let (bin, place) = (self.server.bin("pg_ctl").display().to_string(), self.path("branch").display().to_string());
+        let options = format!("-c port=5432 -c unix_socket_directories={place}");
+        self.shell(&format!("{bin} start -w -s -D branch -l branch/log -o '{options}'"));
+        // Two segments, so that the first can be lost.
+        let switch = "-c 'SELECT pg_switch_wal()'";
+        self.shell(&format!("psql -Xq -h {place} -U postgres -d postgres {switch} -c 'CREATE TABLE more ()' {switch}"));
+        wait_for("timeline 2", || {
+            let names = fs::read_dir(self.path("store/main/wal/00000002"));
+            let is_object = |name: &fs::DirEntry| name.path().extension().is_some_and(|end| end == "age");
+            names.is_ok_and(|names| names.filter(|name| is_object(name.as_ref().unwrap())).count() >= 3)
+        });
+        self.shell(&format!("{bin} stop -s -D branch -m fast"));
     }
 
     /// The object of a segment, and all that is said of it.

@@ -3,6 +3,9 @@
 
 mod directories;
 mod fixture;
+mod forks;
 mod holes;
 mod past;
+mod preflight;
+mod tablespaces;
 mod targets;

@@ -114,27 +114,7 @@ fn timelines_are_followed() {
     source.row(2);
     source.archived();
     // A second timeline, which forks before row 2, and archives into the same place.
-    let (recovered, _) = source.arrive("two", &["--target-time", &at]);
-    let archive = source.sql("SHOW archive_command");
-    recovered.sql("INSERT INTO t VALUES (20)");
-    source.server.stop(false);
-    drop(recovered);
-    let auto = source.path("two/postgresql.auto.conf");
-    let text = std::fs::read_to_string(&auto).unwrap() + &format!("archive_mode = on\narchive_command = '{archive}'\n");
-    std::fs::write(&auto, text).unwrap();
-    let bin = source.server.bin("pg_ctl").display().to_string();
-    source.shell(&format!(
-        "{bin} start -w -s -D two -l two/log -o '-c port=5432 -c unix_socket_directories={}'",
-        source.path("two").display()
-    ));
-    source.shell(&format!("psql -Xq -h {} -U postgres -d postgres -c 'SELECT pg_switch_wal()'", source.path("two").display()));
-    crate::fixture::wait_for("timeline 2", || {
-        let names = std::fs::read_dir(source.path("store/main/wal/00000002"));
-        names.is_ok_and(|names| {
-            names.filter(|name| name.as_ref().unwrap().path().extension().is_some_and(|end| end == "age")).count() >= 2
-        })
-    });
-    source.shell(&format!("{bin} stop -s -D two -m fast"));
+    source.branch(&at, 20);
     let (recovered, record) = source.arrive("latest", &[]);
     assert_eq!((recovered.rows().as_str(), record["target_timeline"].as_u64()), ("1 20", Some(2)));
     let (recovered, record) = source.arrive("current", &["--timeline", "current"]);

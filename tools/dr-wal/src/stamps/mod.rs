@@ -1,10 +1,13 @@
-//! Which moments does a segment hold? Walks its records, and gives the time of every one that recovery can stop at.
+//! Which moments does a segment hold? Walks its records, and gives the time of every one that recovery can stop at; and every
+//! tablespace that replay makes where it was.
 //!
-//! Layouts are those of PostgreSQL 13 to 18: `src/include/access/xlog_internal.h`, `xlogrecord.h`, `xact.h` and
-//! `catalog/pg_control.h`. Of what is read here, only the items of dropped statistics in commits differ between them.
+//! Layouts are those of PostgreSQL 13 to 18: `src/include/access/xlog_internal.h`, `xlogrecord.h`, `xact.h`,
+//! `catalog/pg_control.h` and `commands/tablespace.h`. Of what is read here, only the items of dropped statistics in commits differ between them.
 
 mod record;
 mod walk;
+
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
@@ -40,6 +43,17 @@ pub enum What {
     RestorePoint(String),
 }
 
+/// A tablespace was made (`CREATE TABLESPACE`): replay makes it again, in the same directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creation {
+    /// Where its record begins.
+    pub lsn: Lsn,
+    /// Its OID.
+    pub oid: u32,
+    /// Its directory; empty where it lies in the data directory itself.
+    pub path: PathBuf,
+}
+
 /// What a segment holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
@@ -72,24 +86,34 @@ pub enum Ended {
 /// # Errors
 /// [`Error::Damaged`] where the bytes are not the beginning of that segment. Records that are wrong are no error: see [`Ended`].
 pub fn scan(segment: &[u8], name: &SegmentName) -> Result<Scan, Error> {
+    scan_for_tablespaces(segment, name).map(|(scan, _)| scan)
+}
+
+/// As [`scan`], with the tablespaces that were made, in the order of the log.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_for_tablespaces(segment: &[u8], name: &SegmentName) -> Result<(Scan, Vec<Creation>), Error> {
     let header = header::check_beginning(segment, name)?;
     let start = name.start(header.segment_size);
     let mut walk = walk::Walk::new(segment, &header);
+    let mut creations = Vec::new();
     let mut scan = Scan { stamps: Vec::new(), last: None, end: start, ended: Ended::Full };
     loop {
         match walk.next() {
             Ok(record) => {
                 scan.stamps.extend(record.stamp(header.major));
+                creations.extend(record.creation());
                 scan.last = Some(record.lsn());
                 scan.end = walk.position();
                 if record.switches() {
                     scan.ended = Ended::Switched;
-                    return Ok(scan);
+                    return Ok((scan, creations));
                 }
             }
             Err(ended) => {
                 scan.ended = ended;
-                return Ok(scan);
+                return Ok((scan, creations));
             }
         }
     }
@@ -266,6 +290,22 @@ mod tests {
         assert_eq!(scan.stamps.iter().map(|stamp| stamp.what.clone()).collect::<Vec<_>>(), expected);
         assert!(scan.stamps.iter().all(|stamp| stamp.at.to_rfc3339() == "2000-01-01T00:00:01+00:00"));
         assert_eq!((scan.ended, scan.end), (Ended::Switched, Lsn((SEGMENT + end) as u64)));
+    }
+
+    #[test]
+    fn tablespaces_that_were_made_are_read_and_dropped_ones_are_not() {
+        let mut writer = Writer::new();
+        let made = |oid: u32, path: &[u8]| [&oid.to_ne_bytes()[..], path, b"\0"].concat();
+        writer.long(5, 0x00, 7, &made(16400, b"/ts/a b"));
+        writer.long(5, 0x10, 7, &16400_u32.to_ne_bytes());
+        writer.long(5, 0x00, 8, &made(16401, b""));
+        writer.long(5, 0x00, 8, &[1, 2]);
+        writer.long(6, 0x00, 8, &made(16402, b"/not of this manager"));
+        let lsns = writer.records.clone();
+        let (scan, creations) = scan_for_tablespaces(&writer.segment(), &name()).unwrap();
+        let read: Vec<_> = creations.iter().map(|made| (made.lsn.0, made.oid, made.path.to_str().unwrap())).collect();
+        assert_eq!(read, [(lsns[0], 16400, "/ts/a b"), (lsns[2], 16401, "")]);
+        assert_eq!(scan.stamps, []);
     }
 
     #[test]

@@ -1,23 +1,29 @@
 //! One record of the log: what it says, if recovery can stop at it.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use chrono::{DateTime, Utc};
 use crc_fast::{CrcAlgorithm, Digest};
 
 use super::walk::RECORD_HEADER_BYTES;
-use super::{Stamp, What};
+use super::{Creation, Stamp, What};
 use crate::Lsn;
 
 /// Resource managers (`rmgrlist.h`).
 const XLOG: u8 = 0;
 const XACT: u8 = 1;
+const TABLESPACE: u8 = 5;
 
 /// Kinds of record of XLOG.
 const CHECKPOINT_SHUTDOWN: u8 = 0x00;
 const CHECKPOINT_ONLINE: u8 = 0x10;
 const SWITCH: u8 = 0x40;
 const RESTORE_POINT: u8 = 0x70;
+
+/// The kind of record of TABLESPACE by which one is made.
+const TABLESPACE_CREATE: u8 = 0x00;
 
 /// Kinds of record of XACT, below the flag that more than the time follows.
 const KIND: u8 = 0x70;
@@ -87,6 +93,17 @@ impl<'a> Record<'a> {
         Some(Stamp { lsn: self.lsn, what, at })
     }
 
+    /// The tablespace it makes, if it makes one.
+    pub(super) fn creation(&self) -> Option<Creation> {
+        if self.manager() != TABLESPACE || self.info() & 0xF0 != TABLESPACE_CREATE {
+            return None;
+        }
+        let data = self.data()?;
+        let (oid, path) = (u32_at(data, 0)?, data.get(4..)?);
+        let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(Creation { lsn: self.lsn, oid, path: OsStr::from_bytes(path).into() })
+    }
+
     fn of_xlog(&self) -> Option<(What, DateTime<Utc>)> {
         let data = || self.data();
         match self.info() & 0xF0 {
@@ -125,7 +142,7 @@ impl<'a> Record<'a> {
         self.bytes[17]
     }
 
-    /// The record's own data. None where it has pages, as no record that tells a moment has.
+    /// The record's own data. None where it has pages, as none of the records has that are read here.
     fn data(&self) -> Option<&[u8]> {
         let mut rest = &self.bytes[RECORD_HEADER_BYTES..];
         loop {

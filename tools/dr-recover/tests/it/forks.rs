@@ -1,0 +1,37 @@
+//! Where a timeline was left, two of them have a state of one moment.
+
+use crate::fixture::{Source, run};
+
+#[test]
+fn f48_a_moment_between_a_fork_and_what_came_after_it_is_told() {
+    let source = Source::start(18);
+    source.base();
+    source.row(1);
+    source.archived();
+    let at = source.now();
+    source.row(2);
+    let between = source.now();
+    source.archived();
+    source.row(3);
+    source.archived();
+    source.branch(&at, 20);
+    let ran = run(&mut source.recover("x", &["--preflight", "--target-time", &between]));
+    let said = ran.ends(0);
+    assert!(said.contains("timeline 2 left timeline 1 at ") && said.contains("--timeline 1 has what was done"), "{said}");
+    let (recovered, record) = source.arrive("newest", &["--target-time", &between]);
+    assert_eq!((recovered.rows().as_str(), record["target_timeline"].as_u64()), ("1", Some(2)));
+    let (recovered, _) = source.arrive("older", &["--target-time", &between, "--timeline", "1"]);
+    assert_eq!(recovered.rows(), "1 2");
+    // Of a moment before the fork, and of one that the newer timeline has lived, there is nothing to tell.
+    for args in [&["--target-time", at.as_str()][..], &[]] {
+        let ran = run(source.recover("x", &["--preflight"]).args(args));
+        assert!(!ran.ends(0).contains("left timeline"), "{}", ran.stderr);
+    }
+    // Where the newer one has a hole, the older one goes on farther.
+    let first = source.shell("cd store/main/wal/00000002 && ls 000000020* | head -n 1");
+    source.lose(&first[..24]);
+    let ran = run(&mut source.recover("x", &["--preflight"]));
+    let said = ran.ends(66);
+    assert!(said.contains("the WAL has a hole") && said.contains("; --timeline 1 goes on to "), "{said}");
+    run(&mut source.recover("x", &["--preflight", "--timeline", "1"])).ends(0);
+}

@@ -1,0 +1,68 @@
+//! What is told before, and after, anything is written.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::fixture::{Recovered, Source, run, wait_for};
+
+#[test]
+fn a_preflight_refuses_what_the_real_run_would() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    run(&mut source.recover("x", &["--preflight"])).ends(0);
+    assert!(!source.path("x").exists() && source.shell("ls -A | grep dr-recover. || true").is_empty());
+    if rustix::process::geteuid().is_root() {
+        source.shell("mkdir -m 500 shut");
+        let ran = run(&mut source.recover("shut/x", &["--preflight"]));
+        assert!(ran.ends(77).contains("shut: ") && ran.stderr.contains("nothing was written"), "{}", ran.stderr);
+        let mut command = Command::new(source.path("bin/dr-recover"));
+        let args = ["--preflight", "--from", "store", "--cluster", "main", "-i", "identity", "-p", "main.pub", "--into", "x"];
+        let ran = run(command.args(args).env("DR_STATE", source.path("roots")).current_dir(source.place.path()));
+        assert!(ran.ends(78).contains("does not run as root"), "{}", ran.stderr);
+    }
+    let ran = run(&mut source.recover("x", &["-i", "nowhere"]));
+    assert!(ran.ends(66).contains("name the file of the identity with -i FILE"), "{}", ran.stderr);
+    let ran = run(&mut source.recover("x", &["--target-time", "2999-01-01T00:00:00Z"]));
+    assert!(ran.ends(66).contains("hint: without --target-time it goes to the end of the WAL"), "{}", ran.stderr);
+    // Once it is restored, the server is what goes on.
+    run(&mut source.recover("x", &[])).ends(0);
+    let ran = run(&mut source.recover("x", &[]));
+    assert!(ran.ends(73).contains(&format!("hint: pg_ctl start -D {}", source.path("x").display())), "{}", ran.stderr);
+    // Another kind of backup.
+    let sealed = source.shell(
+        "export DR_RECEIPT=$PWD/receipt; : > receipt; dr-run --kind dump --database shop -- echo rows | dr-encrypt -R recipients | \
+         dr-push --to store --cluster main; dr-seal --cluster main -s main.key < receipt",
+    );
+    let record: serde_json::Value = serde_json::from_str(sealed.lines().next().unwrap()).unwrap();
+    let dump = record["name"].as_str().unwrap();
+    let ran = run(&mut source.recover("y", &["--backup", dump]));
+    assert!(ran.ends(66).contains(&format!("hint: dr-restore {dump} restores it")), "{}", ran.stderr);
+}
+
+#[test]
+fn a_signal_while_the_server_replays_leaves_it_alone_and_says_so() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    let mut child = source
+        .recover("x", &["--start", "--wait", "--set", "recovery_end_command=sleep 5"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the server", || source.path("x/postmaster.pid").exists());
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(75), "{said}");
+    assert!(said.contains("hint: the server goes on by itself"), "{said}");
+    let recovered = Recovered { bin: source.server.bin_dir(), data: source.path("x") };
+    wait_for("its end", || {
+        std::fs::read_to_string(source.path("x/dr-recover.log")).unwrap().contains("ready to accept connections")
+    });
+    assert_eq!(recovered.rows(), "1");
+}
