@@ -338,6 +338,13 @@ impl Asked<'_> {
                 format!("{state}: this is how it was at the fork; --timeline {older} has what was done on that one until then"),
             );
         }
+        if let (Goal::End, Some(newest)) = (&chosen.goal, chosen.way.legs.last().filter(|leg| chosen.reach.until < leg.from))
+            && let Some((_, older)) = self.older(&chosen.way, chosen.reach.until)
+        {
+            let (newer, fork, until) = (newest.timeline.0, newest.from, chosen.reach.until);
+            let state = format!("of timeline {newer} only the history is there: replay ends at {until}, before the fork at {fork}");
+            warn(TOOL, format!("{state}; --timeline {} --target-lsn {fork} --exclusive goes on towards it", older.0));
+        }
         let before = chosen.way.legs.iter().rev().skip(1).map(|leg| SegmentName { timeline: leg.timeline, ..chosen.reach.missing });
         let partial = before.map(WalName::Partial).find(|name| self.survey.has(name));
         if let (Goal::End, Some(name)) = (&chosen.goal, partial) {

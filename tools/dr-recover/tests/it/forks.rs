@@ -34,4 +34,13 @@ fn f48_a_moment_between_a_fork_and_what_came_after_it_is_told() {
     let said = ran.ends(66);
     assert!(said.contains("the WAL has a hole") && said.contains("; --timeline 1 goes on to "), "{said}");
     run(&mut source.recover("x", &["--preflight", "--timeline", "1"])).ends(0);
+    // Where it has nothing but its history, as just after a promotion, the older one has what came right before the fork.
+    let rest = source.shell("cd store/main/wal/00000002 && ls 000000020* | cut -c 1-24 | uniq");
+    rest.lines().for_each(|segment| source.lose(segment));
+    let ran = run(&mut source.recover("x", &["--preflight"]));
+    let said = ran.ends(0);
+    let (_, hint) = said.split_once("of timeline 2 only the history is there").expect("a warning");
+    let fork = hint.split_once("--target-lsn ").and_then(|(_, rest)| rest.split_once(' ')).expect("where the fork is").0;
+    let (recovered, _) = source.arrive("fork", &["--timeline", "1", "--target-lsn", fork, "--exclusive"]);
+    assert_eq!(recovered.rows(), "1");
 }
