@@ -68,6 +68,7 @@ fn produced(facts: &Facts, taken: Taken) -> Produced {
         suffix: SUFFIX.into(),
         host: rustix::system::uname().nodename().to_str().ok().map(str::to_owned),
         database: None,
+        only: None,
         server_version: Some(facts.server_version),
         system_identifier: Some(facts.system_identifier.clone()),
         command: None,

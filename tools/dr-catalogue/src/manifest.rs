@@ -39,6 +39,7 @@ pub fn from_chain(chain: &Chain, cluster: &str) -> Result<Manifest, Error> {
         stored_at,
         sequence: sequence(stored_at)?,
         recipients: chain.recipients(),
+        tags: pushed.tags.clone(),
         stores: stores
             .map(|at| StoredAt { store: at.store.clone(), version_id: at.version_id.clone(), locked_until: at.locked_until })
             .collect(),

@@ -152,12 +152,18 @@ fn describe(args: &Args, conn: &ConnInfo, clients: &Clients, snapshot: &mut Snap
 }
 
 fn produced(about: About, finished: &Finished, reading: &Reading) -> Produced {
+    let only = match about.scope {
+        Scope { schema_only: true, .. } => Some("schema"),
+        Scope { partial: true, .. } => Some("part"),
+        Scope { .. } => None,
+    };
     Produced {
         kind: Kind::Dump,
         taken_at: about.taken_at,
         suffix: SUFFIX.into(),
         host: host(),
         database: Some(about.database),
+        only: only.map(str::to_owned),
         server_version: Some(about.server.version),
         system_identifier: about.server.system_identifier,
         command: None,

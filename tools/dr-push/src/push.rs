@@ -56,7 +56,8 @@ pub fn push(args: Args) -> Outcome {
     let read = fan.copy(&mut input)?;
     receipts.upstream_must_match(&read).map_err(|failure| failure.leaving("nothing was stored"))?;
     let ends = fan.finish()?;
-    let receipt = receipt(started_at, read, pushed(cluster, name, ends, required));
+    let tags = options.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let receipt = receipt(started_at, read, pushed(cluster, name, tags, ends, required));
     leave(&mut receipts, &receipt)
 }
 
@@ -205,9 +206,9 @@ fn start(started_at: DateTime<Utc>) -> Record {
     Record::Start(Start { tool: TOOL.into(), started_at, kind: None, suffix: String::new() })
 }
 
-fn pushed(cluster: String, name: Name, ends: Ends, required: u32) -> Pushed {
+fn pushed(cluster: String, name: Name, tags: Vec<String>, ends: Ends, required: u32) -> Pushed {
     let stores = ends.into_iter().map(|(location, outcome)| pushed_to(&location, outcome)).collect();
-    Pushed { cluster, kind: name.kind, name: name.name, object: name.key, stores, required }
+    Pushed { cluster, kind: name.kind, name: name.name, object: name.key, tags, stores, required }
 }
 
 fn pushed_to(location: &Location, outcome: Result<Stored, Failure>) -> PushedTo {

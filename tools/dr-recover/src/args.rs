@@ -8,11 +8,12 @@ use dr_catalogue::{FromArgs, PublicKeyArgs};
 use dr_crypt::IdentityArgs;
 use dr_pipe::args::{JobsArgs, cluster_name};
 use dr_store::StoreArgs;
+use dr_wal::window::TimelineChoice;
 use dr_wal::{Lsn, Timeline};
 
 use crate::moment::moment;
 use crate::tablespaces::Mapping;
-use crate::target::{Aim, Target, TimelineChoice};
+use crate::target::{Aim, Target};
 
 /// Restores a whole cluster to any moment
 #[derive(Clone, Debug, clap::Parser)]
@@ -206,21 +207,6 @@ impl TargetArgs {
             _ => Aim::Latest,
         };
         Target { aim, inclusive: !self.exclusive, timeline: self.timeline, promotes: self.target_action == Action::Promote }
-    }
-}
-
-impl std::str::FromStr for TimelineChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "latest" => Ok(TimelineChoice::Latest),
-            "current" => Ok(TimelineChoice::Current),
-            _ => match text.parse() {
-                Ok(number) if number > 0 => Ok(TimelineChoice::Exactly(Timeline(number))),
-                _ => Err("write latest, current, or the number of a timeline as PostgreSQL prints it".into()),
-            },
-        }
     }
 }
 

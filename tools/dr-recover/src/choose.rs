@@ -10,9 +10,9 @@ use crate::fork;
 use crate::log::{Last, Log};
 use crate::moment::{both, postgres};
 use crate::survey::Survey;
-use crate::target::{Aim, Target, TimelineChoice};
+use crate::target::{Aim, Target};
 use crate::timed::{Timed, judge};
-use crate::window::{Blocked, Limit, Point, Reach, Way};
+use dr_wal::window::{Blocked, Limit, Point, Reach, TimelineChoice, Way};
 
 /// How a refusal ends.
 const NOTHING: &str = "nothing was written";

@@ -6,7 +6,7 @@ use dr_wal::{Lsn, SegmentName, SegmentSize, Timeline};
 
 use crate::choose::Chosen;
 use crate::log::Log;
-use crate::window::Held;
+use dr_wal::window::Held;
 
 /// A timeline that had not begun at a moment, and the one it had left, which went on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

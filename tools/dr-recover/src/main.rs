@@ -23,7 +23,6 @@ mod tablespaces;
 mod target;
 mod timed;
 mod unpack;
-mod window;
 mod write;
 
 /// This tool's name, as messages, sessions and records have it.

@@ -16,7 +16,7 @@ use crate::moment::both;
 use crate::stored::Archive;
 use crate::survey::{Proof, Survey};
 use crate::target::{Aim, Target};
-use crate::window::Point;
+use dr_wal::window::Point;
 
 /// How much WAL is held at once to be looked into.
 const SCAN_BYTES: u64 = 64 << 20;

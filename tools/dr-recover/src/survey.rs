@@ -11,7 +11,7 @@ use dr_wal::history::Timelines;
 use dr_wal::{History, Inventory, Item, Opening, PieceItem, SegmentName, SegmentSize, Shelf, System, WalName};
 
 use crate::TOOL;
-use crate::window::Held;
+use dr_wal::window::Held;
 
 /// How WAL is opened and proved.
 pub struct Proof<'a> {

@@ -1,10 +1,10 @@
 //! What is asked for: a point in the history of a cluster.
 
 use chrono::{DateTime, Utc};
-use dr_wal::{Lsn, Timeline};
+use dr_wal::Lsn;
+use dr_wal::window::{Limit, TimelineChoice};
 
 use crate::moment;
-use crate::window::Limit;
 
 /// A point, whether what stands at it is replayed too, and on which timeline it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,17 +34,6 @@ pub enum Aim {
     Immediate,
     /// The end of the WAL.
     Latest,
-}
-
-/// Which timeline is followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimelineChoice {
-    /// The newest that descends from that of the base.
-    Latest,
-    /// That of the base.
-    Current,
-    /// This one.
-    Exactly(Timeline),
 }
 
 impl Aim {

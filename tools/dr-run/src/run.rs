@@ -69,6 +69,7 @@ fn receipt(started_at: DateTime<Utc>, args: &Args, suffix: String, written: Exte
         suffix,
         host: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
         database: args.database.clone(),
+        only: None,
         server_version: None,
         system_identifier: None,
         command: Some(redact::redact(&args.command)),

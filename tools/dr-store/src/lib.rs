@@ -1,7 +1,8 @@
 //! Where do backups live? In a directory or in S3, behind one small, synchronous interface.
 //!
 //! Every write is create-only: an object is written whole, made durable, and appears under its name at once or never; a
-//! name that is taken is never overwritten. Nothing here deletes. The push path needs no right but to create.
+//! name that is taken is never overwritten. The push path needs no right but to create. Nothing is removed but by
+//! [`Store::remove`], which dr-delete alone may call.
 
 mod args;
 mod directory;
@@ -17,7 +18,7 @@ mod upload;
 pub use args::{PathStyle, StoreArgs};
 pub use error::Error;
 pub use location::{Location, required};
-pub use options::{Confirmed, LockMode, Put, Stored, UploadOptions};
+pub use options::{Confirmed, LockMode, Put, Removed, Stored, UploadOptions};
 pub use reader::ObjectReader;
 pub use store::{Listed, Store};
 pub use upload::Upload;

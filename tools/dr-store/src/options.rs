@@ -36,6 +36,20 @@ pub enum Put {
     Identical,
 }
 
+/// What became of an object that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It is gone.
+    Gone,
+    /// It was not there.
+    Absent,
+    /// The store keeps it locked, and it was left as it is.
+    Held {
+        /// Until when; none where a legal hold keeps it, which has no end.
+        until: Option<DateTime<Utc>>,
+    },
+}
+
 /// An object that is durable, and what the store says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {

@@ -6,7 +6,7 @@ use dr_pipe::{Exit, Failure};
 use crate::directory::Directory;
 use crate::location::Place;
 use crate::s3::S3;
-use crate::{Error, Location, ObjectReader, Put, StoreArgs, Upload, UploadOptions, key};
+use crate::{Error, Location, ObjectReader, Put, Removed, StoreArgs, Upload, UploadOptions, key};
 
 /// An open store. Share it between threads behind a reference; all methods block.
 #[derive(Debug)]
@@ -195,6 +195,29 @@ impl Store {
         match self {
             Store::Directory(directory) => directory.list(prefix, after),
             Store::S3(s3) => s3.list(prefix, after),
+        }
+    }
+
+    /// Removes an object, durably. One that the store keeps locked is left as it is; no marker is laid over it.
+    ///
+    /// # Errors
+    /// As the store says; then the object may still be there.
+    pub fn remove(&self, key: &str) -> Result<Removed, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(directory) => directory.remove(key),
+            Store::S3(s3) => s3.remove(key),
+        }
+    }
+
+    /// What time it is by the store's own clock; none for a directory, which has no clock but this host's.
+    ///
+    /// # Errors
+    /// Where the server does not answer, or does not say.
+    pub fn clock(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        match self {
+            Store::Directory(_) => Ok(None),
+            Store::S3(s3) => s3.clock().map(Some),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - [`Packed`]: a file of WAL, compressed, encrypted and claimed, ready for any number of stores.
 //! - [`Shelf`]: the WAL of one cluster in one store: [`Shelf::put`], [`Shelf::get`], [`Shelf::inventory`], pieces, and the
 //!   system that the cluster is.
+//! - [`window`]: from which base, along which timelines, and how far can the cluster be recovered?
 
 mod claim;
 mod error;
@@ -21,6 +22,7 @@ mod pieces;
 mod shelf;
 pub mod stamps;
 mod system;
+pub mod window;
 
 pub use claim::{Claim, Fork};
 pub use error::Error;

@@ -31,6 +31,9 @@ pub struct Manifest {
     pub sequence: u64,
     /// Public keys of those who can decrypt the object; empty where it is not encrypted.
     pub recipients: Vec<String>,
+    /// Tags that it was given when it was pushed, each as `key=value`; one whose key is `pin` is never pruned.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<String>,
     /// The stores that hold it, as they were named when it was pushed.
     pub stores: Vec<StoredAt>,
     /// What the producer vouched for.

@@ -4,7 +4,9 @@
 
 mod backup;
 mod base;
+mod drill;
 mod fingerprint;
+mod kept;
 mod receipt;
 mod recovered;
 mod restored;
@@ -15,7 +17,9 @@ use serde::{Deserialize, Serialize};
 
 pub use backup::{Backup, Manifest, SignatureState, StoredAt};
 pub use base::{Base, Settings, Tablespace, WalKept};
+pub use drill::{Drill, Phase, Step};
 pub use fingerprint::{Fingerprint, Subject};
+pub use kept::{Action, Copied, Decision, Deleted, Depth, Finding, Severity, Verified, Wal};
 pub use receipt::{ArchiveRoot, Encrypted, Extent, Kind, Produced, Pushed, PushedTo, Receipt, Start};
 pub use recovered::{Plan, Recovered};
 pub use restored::Restored;
@@ -42,6 +46,22 @@ pub enum Record {
     Plan(Box<Plan>),
     /// A recovery of a cluster that is complete.
     Recovered(Box<Recovered>),
+    /// A run of WAL in a store.
+    Wal(Wal),
+    /// What is known of a backup's bytes.
+    Verified(Box<Verified>),
+    /// Something that was found in a store.
+    Finding(Box<Finding>),
+    /// What is to become of a backup, or of WAL.
+    Decision(Box<Decision>),
+    /// What was done about a decision.
+    Deleted(Box<Deleted>),
+    /// What was copied to another store.
+    Copied(Box<Copied>),
+    /// One step of a drill.
+    Step(Box<Step>),
+    /// A drill that is over.
+    Drill(Box<Drill>),
 }
 
 /// Longest record line that is read, in bytes: a manifest with a thousand stores is far below it.

@@ -112,6 +112,9 @@ pub struct Produced {
     /// The database that was dumped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub database: Option<String>,
+    /// What of it was dumped where that is not all: `schema` for definitions without data, `part` for some tables.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub only: Option<String>,
     /// The server's version as a number, such as 150018 for 15.18.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub server_version: Option<u32>,
@@ -167,6 +170,9 @@ pub struct Pushed {
     pub name: String,
     /// The object's key below the store.
     pub object: String,
+    /// Tags that the backup was given, each as `key=value`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<String>,
     /// Every store that was named by `--to`.
     pub stores: Vec<PushedTo>,
     /// In how many stores the bytes had to be durable for success.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use publish::DirectoryUpload;
 pub(crate) use read::FileReader;
 
-use crate::{Error, Listed, Location, Put};
+use crate::{Error, Listed, Location, Put, Removed};
 
 /// A directory that holds backups.
 #[derive(Debug)]
@@ -81,6 +81,17 @@ impl Directory {
         match FileReader::open(&self.root.join(key), self.object(key)) {
             Err(Error::Absent { object }) => self.still_mounted().and(Err(Error::Absent { object })),
             opened => opened,
+        }
+    }
+
+    pub(crate) fn remove(&self, key: &str) -> Result<Removed, Error> {
+        match std::fs::remove_file(self.root.join(key)) {
+            Ok(()) => {
+                let folder = self.root.join(key.rsplit_once('/').map_or("", |(folder, _)| folder));
+                publish::sync_directory(&folder).map(|()| Removed::Gone)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.still_mounted().map(|()| Removed::Absent),
+            Err(error) => Err(Error::io(self.object(key), error)),
         }
     }
 

@@ -10,6 +10,7 @@ mod parts;
 mod put;
 mod read;
 mod refusal;
+mod remove;
 mod runtime;
 mod upload;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 
 use self::refusal::Request;
-use crate::{Error, Listed, Location, Put, StoreArgs, UploadOptions};
+use crate::{Error, Listed, Location, Put, Removed, StoreArgs, UploadOptions};
 
 pub(crate) use read::RangeReader;
 pub(crate) use upload::S3Upload;
@@ -66,6 +67,14 @@ impl S3 {
 
     pub(crate) fn reader(&self, key: &str) -> Result<RangeReader, Error> {
         RangeReader::open(Arc::clone(&self.0), key)
+    }
+
+    pub(crate) fn remove(&self, key: &str) -> Result<Removed, Error> {
+        runtime::block_on(remove::remove(&self.0, key))
+    }
+
+    pub(crate) fn clock(&self) -> Result<chrono::DateTime<chrono::Utc>, Error> {
+        runtime::block_on(remove::clock(&self.0))
     }
 
     pub(crate) fn list(&self, prefix: &str, after: &str) -> Result<Vec<Listed>, Error> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, ObjectLockLegalHoldStatus};
 use bytes::Bytes;
 
 use super::attempts::{Ended, PATIENCE, send};
@@ -31,6 +31,8 @@ pub(super) struct Head {
     pub(super) version_id: Option<String>,
     pub(super) storage_class: Option<String>,
     pub(super) locked_until: Option<chrono::DateTime<chrono::Utc>>,
+    /// Whether a legal hold keeps it.
+    pub(super) legal_hold: bool,
 }
 
 /// Asks for an object's properties. None if it is proven absent.
@@ -57,6 +59,7 @@ pub(super) async fn head(bucket: &Bucket, key: &str) -> Result<Option<Head>, Err
         token: head.metadata().and_then(|metadata| metadata.get(put::TOKEN)).cloned(),
         version_id: head.version_id().map(str::to_owned),
         storage_class: head.storage_class().map(|class| class.as_str().to_owned()),
+        legal_hold: head.object_lock_legal_hold_status() == Some(&ObjectLockLegalHoldStatus::On),
         locked_until: until.and_then(|at| chrono::DateTime::from_timestamp(at.secs(), 0)),
     }))
 }

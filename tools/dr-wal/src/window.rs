@@ -3,11 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::history::{Leg, Timelines};
+use crate::{History, Lsn, SegmentName, SegmentSize, Timeline};
 use chrono::{DateTime, Utc};
-use dr_wal::history::{Leg, Timelines};
-use dr_wal::{History, Lsn, SegmentName, SegmentSize, Timeline};
-
-use crate::target::TimelineChoice;
 
 /// What the stores hold of a cluster's WAL.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +37,32 @@ pub struct Point {
     pub stopped_at: DateTime<Utc>,
     /// Whether it brings the WAL from start to stop along.
     pub wal_inside: bool,
+}
+
+/// Which timeline is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimelineChoice {
+    /// The newest that descends from that of the base.
+    Latest,
+    /// That of the base.
+    Current,
+    /// This one.
+    Exactly(Timeline),
+}
+
+impl std::str::FromStr for TimelineChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "latest" => Ok(TimelineChoice::Latest),
+            "current" => Ok(TimelineChoice::Current),
+            _ => match text.parse() {
+                Ok(number) if number > 0 => Ok(TimelineChoice::Exactly(Timeline(number))),
+                _ => Err("write latest, current, or the number of a timeline as PostgreSQL prints it".into()),
+            },
+        }
+    }
 }
 
 /// What keeps bases from being used: the moment or the position that recovery must not have passed by then.
@@ -234,10 +258,10 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use dr_wal::Switch;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Switch;
 
     const MIB: u64 = 1 << 20;
 
