@@ -35,6 +35,10 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<DateTime<Utc>>,
 
+    /// List the cluster's WAL too: each run of segments without a gap
+    #[arg(long, requires = "cluster", conflicts_with_all = ["latest", "at", "backup"])]
+    pub wal: bool,
+
     /// Print JSON Lines, even on a terminal
     #[arg(long, conflicts_with = "table")]
     json: bool,
@@ -52,6 +56,11 @@ impl Args {
     /// Among which backups is chosen.
     pub fn scope(&self) -> Scope {
         Scope { cluster: self.cluster.clone(), kind: self.kind, database: self.database.clone() }
+    }
+
+    /// The cluster that was named.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
     }
 
     /// Which single backup is asked for; none: all of them.

@@ -2,6 +2,7 @@
 
 mod args;
 mod print;
+mod wal;
 
 use std::process::ExitCode;
 
@@ -35,18 +36,24 @@ fn one(args: &Args, scope: &Scope, selector: &Selector) -> Result<Row, Failure> 
 }
 
 fn all(args: &Args, now: DateTime<Utc>) -> Outcome {
-    let Listing { entries, flaws, unsigned, unreachable, warnings } = args.catalogue.open()?.list(&args.scope())?;
-    let rows: Vec<_> = entries.into_iter().map(|entry| Row { copies: entry.copies(), backup: entry.backup }).collect();
+    let mut listing = args.catalogue.open()?.list(&args.scope())?;
+    let rows: Vec<_> = std::mem::take(&mut listing.entries)
+        .into_iter()
+        .map(|entry| Row { copies: entry.copies(), backup: entry.backup })
+        .collect();
     print::rows(&rows, args.wants_table(), now)?;
+    let mut failures = if args.wal { wal::list(args)? } else { Vec::new() };
+    let Listing { flaws, unsigned, unreachable, warnings, .. } = listing;
     for key in unsigned {
         warn("dr-list", format!("{key} has no signature and is passed over: not published, or tampered with"));
     }
     for warning in warnings {
         warn("dr-list", warning);
     }
-    let mut failures: Vec<_> = flaws.into_iter().map(Failure::from).chain(unreachable).collect();
+    failures.extend(flaws.into_iter().map(Failure::from).chain(unreachable));
     // The worst decides the exit code, and is said last.
-    failures.sort_by_key(|failure| failure.exit);
+    failures.sort_by(|a, b| (a.exit, &a.message).cmp(&(b.exit, &b.message)));
+    failures.dedup_by(|a, b| a.message == b.message);
     let Some(worst) = failures.pop() else { return Ok(Exit::Good) };
     for failure in failures {
         warn("dr-list", failure.message);

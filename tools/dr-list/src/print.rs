@@ -16,21 +16,28 @@ pub struct Row {
     pub copies: usize,
 }
 
-/// Prints `rows` on standard output. A reader that has seen enough and closes the pipe is no failure.
+/// Prints backups on standard output.
+///
+/// # Errors
+/// As [`out`].
+pub fn rows(rows: &[Row], as_table: bool, now: DateTime<Utc>) -> Result<(), Failure> {
+    out(|output| if as_table { writeln!(output, "{}", table(rows, now)) } else { json(rows, output) })
+}
+
+/// Prints on standard output. A reader that has seen enough and closes the pipe is no failure.
 ///
 /// # Errors
 /// 74 if standard output cannot be written for another reason.
-pub fn rows(rows: &[Row], as_table: bool, now: DateTime<Utc>) -> Result<(), Failure> {
+pub fn out(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut output = BufWriter::new(dr_pipe::stream::records()?);
-    let written = if as_table { writeln!(output, "{}", table(rows, now)) } else { json(rows, &mut output) };
-    match written.and_then(|()| output.flush()) {
+    match print(&mut output).and_then(|()| output.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(|error| Failure::io("standard output", &error)),
     }
 }
 
-fn json(rows: &[Row], output: &mut impl Write) -> io::Result<()> {
-    rows.iter().try_for_each(|row| record::write(output, &Record::Backup(Box::new(row.backup.clone()))))
+fn json(rows: &[Row], mut output: &mut dyn Write) -> io::Result<()> {
+    rows.iter().try_for_each(|row| record::write(&mut output, &Record::Backup(Box::new(row.backup.clone()))))
 }
 
 const HEADER: [&str; 10] = ["NAME", "TAKEN (UTC)", "AGE", "KIND", "DATABASE", "PLAIN", "STORED", "ROWS", "SIGNATURE", "STORES"];

@@ -384,3 +384,47 @@ fn what_is_no_backup_is_passed_over() {
     assert_eq!(names(&listed.get_output().stdout), [backup(25).name]);
     assert_eq!(backup(25).kind, Kind::Dump);
 }
+
+#[test]
+fn runs_of_wal_are_listed_without_their_gaps() {
+    let stores = Stores::new();
+    stores.add("far");
+    let segments = [("00000001", "0000000100000000000000FE"), ("00000001", "0000000100000000000000FF")];
+    let later = [
+        ("00000001", "000000010000000100000000"),
+        ("00000001", "000000010000000100000002"),
+        ("00000002", "000000020000000100000003"),
+    ];
+    for (timeline, name) in segments.into_iter().chain(later) {
+        let folder = stores.path(&format!("near/main/wal/{timeline}"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{name}.zst.age")), b"xyz").unwrap();
+        // A claim alone is no segment.
+        fs::write(folder.join(format!("0000000100000001000000AA.{}.claim", "0".repeat(32))), b"").unwrap();
+    }
+    let listed = stores.list(&["--from", "near", "--from", "far", "--wal"]).assert().code(0);
+    let records = record::read(&mut listed.get_output().stdout.as_slice()).unwrap();
+    let runs: Vec<_> = records
+        .into_iter()
+        .map(|record| match record {
+            record::Record::Wal(wal) => (wal.timeline, wal.first, wal.last, wal.segments, wal.stored_bytes),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let run = |timeline, first: &str, last: &str, segments| (timeline, first.to_owned(), last.to_owned(), segments, 3 * segments);
+    assert_eq!(
+        runs,
+        [
+            run(1, "0000000100000000000000FE", "000000010000000100000000", 3),
+            run(1, "000000010000000100000002", "000000010000000100000002", 1),
+            run(2, "000000020000000100000003", "000000020000000100000003", 1),
+        ]
+    );
+    let table = stores.list(&["--from", "near", "--wal", "--table"]).assert().code(0);
+    let table = String::from_utf8(table.get_output().stdout.clone()).unwrap();
+    assert!(table.contains("TIMELINE") && table.contains("0000000100000000000000FE"), "{table}");
+    // One store that cannot be read is told once.
+    let missing = stores.list(&["--from", "near", "--from", "nowhere", "--wal"]).assert().code(78);
+    let told = String::from_utf8(missing.get_output().stderr.clone()).unwrap();
+    assert_eq!(told.matches("nowhere").count(), 1, "{told}");
+}

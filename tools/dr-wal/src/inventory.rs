@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::layout::{self, Content, Entry};
 use crate::pieces;
-use crate::{Error, Piece, SegmentName, Shelf, Timeline, WalName};
+use crate::{Error, Piece, SegmentName, SegmentSize, Shelf, Timeline, WalName};
 
 /// The WAL of a cluster, or of a part of it, as listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,21 @@ pub struct Object {
     /// Which content it has, where it was kept beside another.
     pub beside: Option<Content>,
     /// When the store says it was written.
+    pub modified_at: Option<DateTime<Utc>>,
+}
+
+/// Segments of one timeline that follow on each other without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first of them.
+    pub first: SegmentName,
+    /// The last of them.
+    pub last: SegmentName,
+    /// How many there are.
+    pub segments: u64,
+    /// The size of their objects, in bytes.
+    pub bytes: u64,
+    /// When the store says that the newest of the objects was written.
     pub modified_at: Option<DateTime<Utc>>,
 }
 
@@ -83,6 +98,26 @@ impl Inventory {
             WalName::Segment(segment) if segment.timeline == timeline => Some(segment),
             _ => None,
         })
+    }
+
+    /// The whole segments, as runs without a gap, by timeline and position.
+    pub fn runs(&self, size: SegmentSize) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (name, item) in &self.files {
+            let (WalName::Segment(segment), false) = (name, item.objects.is_empty()) else { continue };
+            let bytes = item.objects.iter().map(|object| object.bytes).sum::<u64>();
+            let modified_at = item.objects.iter().filter_map(|object| object.modified_at).max();
+            match runs.last_mut().filter(|run| run.last.next(size) == *segment) {
+                Some(run) => {
+                    run.last = *segment;
+                    run.segments += 1;
+                    run.bytes += bytes;
+                    run.modified_at = run.modified_at.max(modified_at);
+                }
+                None => runs.push(Run { first: *segment, last: *segment, segments: 1, bytes, modified_at }),
+            }
+        }
+        runs
     }
 
     /// The timelines whose history is there, in rising order.

@@ -1,0 +1,82 @@
+//! Which WAL of a cluster is in which store? Runs of segments, each without a gap.
+
+use comfy_table::{CellAlignment, Table, presets};
+use dr_pipe::Failure;
+use dr_pipe::record::{self, Record, Wal};
+use dr_store::Store;
+use dr_wal::{SegmentSize, Shelf};
+use indicatif::HumanBytes;
+
+use crate::args::Args;
+use crate::print;
+
+/// Prints the runs in every store that can be read, store by store; gives why the others cannot.
+///
+/// # Errors
+/// As [`print::out`].
+pub fn list(args: &Args) -> Result<Vec<Failure>, Failure> {
+    let (runs, failures) = runs(args);
+    print::out(|mut output| {
+        if args.wants_table() {
+            return if runs.is_empty() { Ok(()) } else { writeln!(output, "\n{}", table(&runs)) };
+        }
+        runs.into_iter().try_for_each(|run| record::write(&mut output, &Record::Wal(run)))
+    })?;
+    Ok(failures)
+}
+
+fn runs(args: &Args) -> (Vec<Wal>, Vec<Failure>) {
+    let cluster = args.cluster().expect("--wal requires --cluster");
+    let (mut runs, mut failures) = (Vec::new(), Vec::new());
+    for location in &args.catalogue.from.from {
+        let listed = Store::open_for_read(location, &args.catalogue.store).map_err(Failure::from);
+        match listed.and_then(|store| of(&store, cluster)) {
+            Ok(found) => runs.extend(found),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    (runs, failures)
+}
+
+fn of(store: &Store, cluster: &str) -> Result<Vec<Wal>, Failure> {
+    let shelf = Shelf::new(store, cluster);
+    let size = shelf.system()?.map_or(SegmentSize::DEFAULT, |system| system.wal_segment_bytes);
+    let runs = shelf.inventory()?.runs(size);
+    let record = |run: dr_wal::Run| Wal {
+        store: store.location().to_string(),
+        cluster: cluster.into(),
+        timeline: run.first.timeline.0,
+        first: run.first.to_string(),
+        last: run.last.to_string(),
+        segments: run.segments,
+        wal_segment_bytes: size.bytes(),
+        stored_bytes: run.bytes,
+        stored_at: run.modified_at,
+    };
+    Ok(runs.into_iter().map(record).collect())
+}
+
+const HEADER: [&str; 7] = ["TIMELINE", "FIRST SEGMENT", "LAST SEGMENT", "SEGMENTS", "STORED", "NEWEST (UTC)", "STORE"];
+
+fn table(runs: &[Wal]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(HEADER);
+    for run in runs {
+        table.add_row([
+            run.timeline.to_string(),
+            run.first.clone(),
+            run.last.clone(),
+            run.segments.to_string(),
+            HumanBytes(run.stored_bytes).to_string(),
+            run.stored_at.map_or_else(|| "-".into(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string()),
+            run.store.clone(),
+        ]);
+    }
+    for (place, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if matches!(HEADER[place], "TIMELINE" | "SEGMENTS" | "STORED") {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
