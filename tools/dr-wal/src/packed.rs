@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
+use std::sync::{Mutex, PoisonError};
 
 use dr_catalogue::SigningKey;
 use dr_crypt::{Encrypting, Encryptor, Format, Recipients};
 use dr_pipe::record::Extent;
-use dr_pipe::{ReadAhead, Tally, TallyWriter};
+use dr_pipe::{ReadAhead, Sha256, Tally, TallyWriter};
 
 use crate::claim::{Claim, Extents, Fork};
 use crate::layout::Content;
@@ -55,41 +56,54 @@ impl Packed {
     /// # Errors
     /// [`Error::Damaged`] where it is not what its name says; [`Error::Crypt`] where a recipient cannot be used.
     pub fn new(name: WalName, plain: &[u8], packing: &Packing) -> Result<Packed, Error> {
-        let header = check(&name, &plain[..plain.len().min(header::LONG_HEADER_BYTES)], plain.len() as u64)?;
-        let fork = fork(&name, plain)?;
-        let (object, extents) = pack(&name.to_string(), Plain::here(plain), plain.len() as u64, packing, Vec::new())?;
-        Ok(Packed::claimed(name, header, extents, fork, Body::Memory(object), packing))
+        Packed::from_memory(name, plain.to_vec(), packing)
     }
 
-    /// Packs a file of `bytes` bytes, reading it once: in memory up to [`MAX_IN_MEMORY_BYTES`], else by way of a spool in `$TMPDIR`.
+    /// Packs a file of `bytes` bytes, reading it once: in memory up to [`MAX_IN_MEMORY_BYTES`], else as it streams by, by way of a
+    /// spool in `$TMPDIR`.
     ///
     /// # Errors
     /// As [`Packed::new`]; [`Error::Io`] where it cannot be read, or changes its size; naming `object`.
     pub fn from_file(name: WalName, object: &str, file: &mut File, bytes: u64, packing: &Packing) -> Result<Packed, Error> {
         let failed = |error| Error::io(object, error);
+        if bytes <= MAX_IN_MEMORY_BYTES {
+            let mut plain = spare(usize::try_from(bytes).unwrap_or_default() + 1);
+            file.take(bytes + 1).read_to_end(&mut plain).map_err(failed)?;
+            if plain.len() as u64 != bytes {
+                return Err(changed(object));
+            }
+            return Packed::from_memory(name, plain, packing);
+        }
         let mut first = [0; header::LONG_HEADER_BYTES];
         let n = dr_pipe::stream::fill(file, &mut first).map_err(failed)?;
         let header = check(&name, &first[..n], bytes)?;
         let rest = (bytes + 1).saturating_sub(n as u64);
-        if header.is_none() {
-            let mut text = first[..n].to_vec();
-            file.take(rest).read_to_end(&mut text).map_err(failed)?;
-            let (packed, extents) = pack(object, Plain::here(text.as_slice()), bytes, packing, Vec::new())?;
-            return Ok(Packed::claimed(name, header, extents, fork(&name, &text)?, Body::Memory(packed), packing));
-        }
         let whole = |file| io::Cursor::new(first[..n].to_vec()).chain(File::take(file, rest));
         let ahead = file.try_clone().and_then(|file| ReadAhead::new(whole(file)));
         // Where no more threads are to be had (ulimit), this one reads as well.
-        let plain = ahead.map_or_else(|_| Plain::here(first[..n].chain(file.take(rest))), Plain::Ahead);
-        let (body, extents) = if bytes <= MAX_IN_MEMORY_BYTES {
-            let (packed, extents) = pack(object, plain, bytes, packing, Vec::new())?;
-            (Body::Memory(packed), extents)
-        } else {
-            let spool = tempfile::tempfile().map_err(|error| Error::io("spooling in $TMPDIR", error))?;
-            let (spool, extents) = pack(object, plain, bytes, packing, spool)?;
-            (Body::Spooled(spool), extents)
-        };
-        Ok(Packed::claimed(name, header, extents, None, body, packing))
+        let plain = ahead.map_or_else(|_| Plain::Here(first[..n].chain(file.take(rest)), Tally::default()), Plain::Ahead);
+        let spool = tempfile::tempfile().map_err(|error| Error::io("spooling in $TMPDIR", error))?;
+        let (spool, extents) = pack(object, plain, bytes, packing, spool)?;
+        Ok(Packed::claimed(name, header, extents, None, Body::Spooled(spool), packing))
+    }
+
+    /// Digests the bytes beside compressing them in one call, which is faster than as they stream by: zstd finds all that came before
+    /// in one place.
+    fn from_memory(name: WalName, plain: Vec<u8>, packing: &Packing) -> Result<Packed, Error> {
+        let header = check(&name, &plain[..plain.len().min(header::LONG_HEADER_BYTES)], plain.len() as u64)?;
+        let fork = fork(&name, &plain)?;
+        let (bytes, digest, compressed) = std::thread::scope(|scope| {
+            let digest = || Sha256::of(&plain);
+            // Where no more threads are to be had (ulimit), this one does both.
+            let beside = std::thread::Builder::new().spawn_scoped(scope, digest);
+            let compressed = compress(&plain, packing);
+            let digest = beside.map_or_else(|_| digest(), |thread| thread.join().expect("digesting does not panic"));
+            compressed.map(|compressed| (plain.len() as u64, digest, compressed))
+        })?;
+        give_back(plain);
+        let object = encrypt(compressed, packing)?;
+        let extents = Extents { plain: (bytes, digest), object: (object.len() as u64, Sha256::of(&object)) };
+        Ok(Packed::claimed(name, header, extents, fork, Body::Memory(object), packing))
     }
 
     fn claimed(
@@ -175,10 +189,6 @@ enum Plain<R> {
 }
 
 impl<R: Read> Plain<R> {
-    fn here(reader: R) -> Self {
-        Plain::Here(reader, Tally::default())
-    }
-
     /// Hands all of them on; gives how many there were, and their digest.
     fn feed(self, object: &str, mut to: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<Extent, Error> {
         let failed = |error| Error::io(object, error);
@@ -236,19 +246,42 @@ fn compressor<W: Write>(output: W, bytes: u64, packing: &Packing) -> io::Result<
     Ok(compressor)
 }
 
-/// Compresses a piece of a segment.
+/// Compresses a segment, or a piece of one, in one call.
 pub(crate) fn compress(plain: &[u8], packing: &Packing) -> Result<Vec<u8>, Error> {
-    let compressed = compressor(Vec::new(), plain.len() as u64, packing).and_then(|mut compressor| {
-        compressor.write_all(plain)?;
-        compressor.finish()
+    let compressed = zstd::bulk::Compressor::new(packing.level).and_then(|mut compressor| {
+        compressor.include_checksum(true)?;
+        let mut compressed = spare(zstd::zstd_safe::compress_bound(plain.len()));
+        compressor.compress_to_buffer(plain, &mut compressed).map(|_| compressed)
     });
     compressed.map_err(|error| Error::io("compressing", error))
 }
 
 /// Encrypts, where there is somebody to encrypt to.
-pub(crate) fn encrypt(compressed: &[u8], packing: &Packing) -> Result<Vec<u8>, Error> {
-    let mut output = Sealing::begin(Vec::new(), packing)?;
-    output.write_all(compressed).and_then(|()| output.finish()).map_err(|error| Error::io("encrypting", error))
+pub(crate) fn encrypt(compressed: Vec<u8>, packing: &Packing) -> Result<Vec<u8>, Error> {
+    if packing.recipients.is_none() {
+        return Ok(compressed);
+    }
+    // age adds 16 bytes to each 64 KiB, and a header.
+    let room = compressed.len() + compressed.len() / 4096 + 4096;
+    let mut output = Sealing::begin(Vec::with_capacity(room), packing)?;
+    let sealed = output.write_all(&compressed).and_then(|()| output.finish());
+    give_back(compressed);
+    sealed.map_err(|error| Error::io("encrypting", error))
+}
+
+/// Buffers of files that are packed: fresh memory costs a third of what reading a segment does, page by page.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// An empty buffer with room for `bytes`: one that was given back, where there is one.
+fn spare(bytes: usize) -> Vec<u8> {
+    let mut buffer = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    buffer.clear();
+    buffer.reserve(bytes);
+    buffer
+}
+
+fn give_back(buffer: Vec<u8>) {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
 }
 
 /// Encrypts what is written, or does not.

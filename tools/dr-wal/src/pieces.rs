@@ -41,7 +41,7 @@ impl Shelf<'_> {
         let end = end.ok_or_else(|| Error::Malformed(format!("no piece of a segment has {} bytes", plain.len())))?;
         let piece = Piece { segment, begin, end };
         let compressed = compress(plain, packing)?;
-        let object = encrypt(&[piece.signature(self.cluster, &compressed, packing), compressed].concat(), packing)?;
+        let object = encrypt([piece.signature(self.cluster, &compressed, packing), compressed].concat(), packing)?;
         loop {
             let mut random = [0; 2];
             let filled = getrandom::fill(&mut random);
