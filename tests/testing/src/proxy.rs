@@ -40,7 +40,7 @@ struct Plan {
     faults: Mutex<Vec<(String, Fault)>>,
     /// Asked about every request that none of `faults` met.
     choice: Mutex<Option<Box<Choice>>>,
-    /// The first lines of all requests.
+    /// The heads of all requests, header lines and all.
     seen: Mutex<Vec<String>>,
     ended: AtomicBool,
 }
@@ -96,6 +96,11 @@ impl Proxy {
 
     /// The first lines of all requests so far.
     pub fn seen(&self) -> Vec<String> {
+        self.heads().iter().map(|head| head.lines().next().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The heads of all requests so far: first lines and headers.
+    pub fn heads(&self) -> Vec<String> {
         self.plan.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -127,7 +132,7 @@ impl Plan {
         let first = head.lines().next().unwrap_or_default().to_owned();
         let number = {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.push(first.clone());
+            seen.push(head.clone());
             seen.len() - 1
         };
         let fault = self.fault(number, &first);

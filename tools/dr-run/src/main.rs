@@ -1,8 +1,6 @@
 //! Runs any producer and vouches for it only if it exits 0: see dr-run(1).
 
 mod args;
-mod child;
-mod redact;
 mod run;
 mod suffix;
 

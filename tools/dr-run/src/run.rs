@@ -1,15 +1,16 @@
 //! Passes on what a command writes, and vouches for it once the command has exited with 0.
 
 use std::io::{self, BufRead, Write};
+use std::os::unix::process::ExitStatusExt;
 
 use chrono::{DateTime, Utc};
+use dr_pipe::command::{Manner, Running, describe};
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{Extent, Produced, Receipt, Record, Start};
-use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, stream};
+use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, redact, stream};
 
 use crate::args::Args;
-use crate::child::Running;
-use crate::{redact, suffix};
+use crate::suffix;
 
 const TOOL: &str = "dr-run";
 
@@ -21,7 +22,7 @@ pub fn run(args: Args) -> Outcome {
     let mut output = stream::output()?;
     receipts.append(&start(started_at, &args, &suffix))?;
 
-    let mut command = Running::start(&args.command)?;
+    let mut command = Running::start(&args.command, Manner::default())?;
     let written = match copy(&mut command, &mut output) {
         Ok(written) => written,
         Err(failure) => {
@@ -29,14 +30,28 @@ pub fn run(args: Args) -> Outcome {
             return Err(failure);
         }
     };
-    command.finish()?;
+    let name = args.command[0].to_string_lossy();
+    finish(command, &name)?;
     if written.bytes == 0 {
-        let message = format!("{} wrote nothing", args.command[0].to_string_lossy());
+        let message = format!("{name} wrote nothing");
         return Err(Failure::new(Exit::Missing, message, "it must write the backup to its standard output"));
     }
     stream::settle(&output)?;
     receipts.append(&receipt(started_at, &args, suffix, written))?;
     Ok(Exit::Good)
+}
+
+/// Waits for the command to end by itself. What it wrote is a backup only if it exits with 0.
+fn finish(command: Running, name: &str) -> Result<(), Failure> {
+    let status = command.wait().map_err(|error| Failure::io(format!("waiting for {name}"), &error))?;
+    if status.success() {
+        return Ok(());
+    }
+    let hint = match status.signal() {
+        Some(9) => "the kernel kills what takes too much memory: see dmesg(1); nothing was published",
+        _ => "its own message says why; nothing was published",
+    };
+    Err(Failure::new(Exit::Missing, format!("{name} {}", describe(status)), hint))
 }
 
 /// Copies all that the command writes; gives what that was.
@@ -72,7 +87,7 @@ fn receipt(started_at: DateTime<Utc>, args: &Args, suffix: String, written: Exte
         only: None,
         server_version: None,
         system_identifier: None,
-        command: Some(redact::redact(&args.command)),
+        command: Some(redact::command(&args.command)),
         plain_bytes: None,
         tables: None,
         rows: None,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 /// How S3 is reached. Credentials, region and the rest come as the AWS tools take them: environment, profiles, SSO,
 /// instance and pod roles.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,11 +28,37 @@ pub struct StoreArgs {
     /// Give up on a server that has answered nothing useful for SECONDS
     #[arg(long, value_name = "SECONDS", env = "DR_PATIENCE", default_value = "180", value_parser = clap::value_parser!(u32).range(1..))]
     pub patience: u32,
+
+    /// Read S3 as it was at TIME, past whatever was deleted or overwritten later
+    #[arg(long, value_name = "TIME", env = "DR_AS_OF", value_parser = dr_pipe::args::moment)]
+    pub as_of: Option<DateTime<Utc>>,
+
+    /// Ask for objects in cold storage to be readable for DAYS, and wait for hours until they are
+    #[arg(long, value_name = "DAYS", env = "DR_THAW", value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub thaw: Option<u16>,
+
+    /// The AWS profile that credentials and region are taken from, instead of what the environment says.
+    #[arg(skip)]
+    pub profile: Option<String>,
+
+    /// The region, instead of what the environment or the profile says.
+    #[arg(skip)]
+    pub region: Option<String>,
 }
 
 impl Default for StoreArgs {
     fn default() -> Self {
-        StoreArgs { endpoint_url: None, path_style: PathStyle::Auto, ca_file: None, insecure_http: false, patience: 180 }
+        StoreArgs {
+            endpoint_url: None,
+            path_style: PathStyle::Auto,
+            ca_file: None,
+            insecure_http: false,
+            patience: 180,
+            as_of: None,
+            thaw: None,
+            profile: None,
+            region: None,
+        }
     }
 }
 

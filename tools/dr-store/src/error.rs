@@ -45,6 +45,16 @@ pub enum Error {
         /// What is wrong.
         why: &'static str,
     },
+    /// What was asked for cannot be had from this kind of store, or in this way.
+    #[error("{store}: {why}")]
+    Usage {
+        /// The store.
+        store: String,
+        /// What does not fit.
+        why: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// A directory is not the store that it was: probably not mounted.
     #[error("{store}: {why}")]
     NotMounted {
@@ -89,6 +99,16 @@ pub enum Error {
         /// What the server said.
         why: String,
     },
+    /// The object lies in cold storage, and cannot be read before it has been thawed.
+    #[error("{object} is {} in {class}", if *.asked { "being thawed" } else { "frozen" })]
+    Frozen {
+        /// The object.
+        object: String,
+        /// Its storage class.
+        class: String,
+        /// Whether it has been asked for already.
+        asked: bool,
+    },
     /// The server broke its protocol.
     #[error("{object}: {why}")]
     Protocol {
@@ -102,6 +122,12 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(object: impl ToString, source: impl Into<io::Error>) -> Self {
         Error::Io { object: object.to_string(), source: source.into() }
+    }
+
+    /// A store that is read as it was, and was to be written to.
+    pub(crate) fn past(store: impl ToString) -> Self {
+        let why = "a store as it was cannot be written to".into();
+        Error::Usage { store: store.to_string(), why, hint: "leave out --as-of (DR_AS_OF): it is for reading" }
     }
 
     /// The store's error inside an `io::Error` that came out of an [`crate::ObjectReader`], else that error on `object`.
@@ -131,6 +157,7 @@ impl From<Error> for Failure {
             Error::Absent { .. } => (Exit::Missing, "dr-list shows what there is".into()),
             Error::Damaged { .. } => (Exit::Damaged, "use another copy of this backup, if there is one".into()),
             Error::Key { .. } => (Exit::Usage, "keys look like main/dump/NAME.tar.zst.age".into()),
+            Error::Usage { hint, .. } => (Exit::Usage, hint.into()),
             Error::NotMounted { .. } => {
                 (Exit::Config, "mount it, or name the right place; if it is meant to be new: dr-push --init --to DIR".into())
             }
@@ -138,6 +165,10 @@ impl From<Error> for Failure {
             Error::Denied { hint, .. } => (Exit::Denied, hint),
             Error::Unavailable { .. } => (Exit::Unavailable, "is the server up, and reachable from here? then run it again".into()),
             Error::Busy { .. } => (Exit::Busy, "run it again later".into()),
+            Error::Frozen { asked: true, .. } => {
+                (Exit::Busy, "it has been asked for: run it again in some hours, or give --thaw DAYS to wait for it".into())
+            }
+            Error::Frozen { .. } => (Exit::Busy, "give --thaw DAYS to ask for it; that takes hours and costs money".into()),
             Error::Protocol { .. } => (Exit::Protocol, "do not rely on this server for backups until this is understood".into()),
         };
         Failure::new(exit, message, hint)

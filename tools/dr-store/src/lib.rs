@@ -14,11 +14,14 @@ mod reader;
 mod s3;
 mod store;
 mod upload;
+mod upload_args;
+mod warn;
 
 pub use args::{PathStyle, StoreArgs};
 pub use error::Error;
 pub use location::{Location, required};
-pub use options::{Confirmed, LockMode, Put, Removed, Stored, UploadOptions};
+pub use options::{Confirmed, Hidden, HiddenKind, LockMode, Put, Removed, Stored, Thaw, UploadOptions};
 pub use reader::ObjectReader;
 pub use store::{Listed, Store};
 pub use upload::Upload;
+pub use upload_args::{LockUntil, UploadArgs};

@@ -50,6 +50,39 @@ pub enum Removed {
     },
 }
 
+/// What a bucket with versions holds besides the objects that a listing shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// The object's key below the store.
+    pub key: String,
+    /// The version.
+    pub version_id: String,
+    /// When the store says it was written; absent where it does not say.
+    pub written_at: Option<DateTime<Utc>>,
+    /// What it is.
+    pub kind: HiddenKind,
+}
+
+/// Why a listing does not show a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HiddenKind {
+    /// It is a delete marker: it hides the object of its key, or once did.
+    Marker,
+    /// It is an object that a newer version or a marker hides.
+    Overwritten,
+}
+
+/// Whether an object in cold storage can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thaw {
+    /// It can, now.
+    Ready,
+    /// It has been asked for with this call, and can be read in some hours.
+    Asked,
+    /// It was asked for before, and is on its way.
+    Ongoing,
+}
+
 /// An object that is durable, and what the store says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -63,6 +96,13 @@ pub struct Stored {
     pub storage_class: Option<String>,
     /// What the user should be warned of: what was asked for and could not be confirmed.
     pub warnings: Vec<String>,
+}
+
+impl Stored {
+    /// A file of ours, of which nothing else was asked.
+    pub(crate) fn synced() -> Self {
+        Stored { confirmed: Confirmed::Fsync, version_id: None, locked_until: None, storage_class: None, warnings: Vec::new() }
+    }
 }
 
 /// How a store confirmed the bytes.

@@ -6,7 +6,7 @@ use dr_pipe::{Exit, Failure};
 use crate::directory::Directory;
 use crate::location::Place;
 use crate::s3::S3;
-use crate::{Error, Location, ObjectReader, Put, Removed, StoreArgs, Upload, UploadOptions, key};
+use crate::{Error, Hidden, Location, ObjectReader, Put, Removed, StoreArgs, Stored, Thaw, Upload, UploadOptions, key};
 
 /// An open store. Share it between threads behind a reference; all methods block.
 #[derive(Debug)]
@@ -33,8 +33,9 @@ impl Store {
     /// store of that name from now on. Does nothing for S3.
     ///
     /// # Errors
-    /// 74, 77 or 78 as the file system says.
+    /// 64 where the store is to be as it was; 74, 77 or 78 as the file system says.
     pub fn init(location: &Location, args: &StoreArgs) -> Result<Store, Error> {
+        must_be_the_present(location, args)?;
         match location.place() {
             Place::Directory(path) => Ok(Store::Directory(Directory::init(location, path)?)),
             Place::S3 { .. } => Store::open_for_write(location, args),
@@ -45,20 +46,27 @@ impl Store {
     /// [`Store::warnings`] says so); S3 is not asked anything yet.
     ///
     /// # Errors
-    /// 78 if a directory was a store and is none now, or the settings for S3 are wrong.
+    /// 64 where the store is to be as it was: what was cannot be written to. 78 if a directory was a store and is none now, or the
+    /// settings for S3 are wrong.
     pub fn open_for_write(location: &Location, args: &StoreArgs) -> Result<Store, Error> {
+        must_be_the_present(location, args)?;
         match location.place() {
             Place::Directory(path) => Ok(Store::Directory(Directory::open_for_write(location, path)?)),
             Place::S3 { bucket, prefix } => Ok(Store::S3(S3::open(location, bucket, prefix, args)?)),
         }
     }
 
-    /// Opens a store to read from it.
+    /// Opens a store to read from it; S3 as it was at a moment, if `args` name one.
     ///
     /// # Errors
-    /// 78 if a directory is no store, or the settings for S3 are wrong.
+    /// 64 where a directory is to be as it was; 78 if a directory is no store, or the settings for S3 are wrong.
     pub fn open_for_read(location: &Location, args: &StoreArgs) -> Result<Store, Error> {
         match location.place() {
+            Place::Directory(_) if args.as_of.is_some() => Err(Error::Usage {
+                store: location.to_string(),
+                why: "a directory keeps no versions".into(),
+                hint: "leave out --as-of (DR_AS_OF), or name a bucket with versions",
+            }),
             Place::Directory(path) => Ok(Store::Directory(Directory::open_for_read(location, path)?)),
             Place::S3 { bucket, prefix } => Ok(Store::S3(S3::open(location, bucket, prefix, args)?)),
         }
@@ -73,7 +81,7 @@ impl Store {
     }
 
     /// Refuses a store that is one of the `others` under a second name: what lies in both lies in one. Directories are compared
-    /// by device and inode, as a symbolic link or a bind mount may lead to either.
+    /// by device and inode, as a symbolic link or a bind mount may lead to either; buckets by their servers, too.
     ///
     /// # Errors
     /// 64 where it is; where a directory cannot be looked at, as the file system says.
@@ -81,7 +89,8 @@ impl Store {
         for other in others {
             let same = match (self, other) {
                 (Store::Directory(left), Store::Directory(right)) => left.inode()? == right.inode()?,
-                _ => self.location().place() == other.location().place(),
+                (Store::S3(left), Store::S3(right)) => left.is(right),
+                _ => false,
             };
             if same {
                 let message = format!("--to {} is the same store as --to {}", self.location(), other.location());
@@ -133,6 +142,18 @@ impl Store {
         match self {
             Store::Directory(directory) => Ok(Upload::directory(directory.upload(key)?)),
             Store::S3(s3) => Ok(Upload::s3(s3.upload(key, options)?)),
+        }
+    }
+
+    /// What the store says of an object that is there: as after its upload with these `options`.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] where it has another lock or storage class than asked for.
+    pub fn confirm(&self, key: &str, options: &UploadOptions) -> Result<Stored, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(_) => Ok(Stored::synced()),
+            Store::S3(s3) => s3.confirm(key, options),
         }
     }
 
@@ -219,5 +240,39 @@ impl Store {
             Store::Directory(_) => Ok(None),
             Store::S3(s3) => s3.clock().map(Some),
         }
+    }
+
+    /// What lies below `prefix` besides the objects that [`Store::list`] shows, by key: delete markers, and versions that a newer one
+    /// or a marker hides. Nothing for a directory, and for a server that has no versions and says so (501).
+    ///
+    /// # Errors
+    /// Where any part of the listing fails.
+    pub fn hidden(&self, prefix: &str) -> Result<Vec<Hidden>, Error> {
+        key::check_prefix(prefix)?;
+        match self {
+            Store::Directory(_) => Ok(Vec::new()),
+            Store::S3(s3) => s3.hidden(prefix),
+        }
+    }
+
+    /// Asks for an object in cold storage to be readable for `days`, and does not wait; whatever is readable already stays as it
+    /// is. For many objects at once: a reader that is opened with `--thaw` asks for its own, and waits.
+    ///
+    /// # Errors
+    /// [`Error::Absent`]; as the store says.
+    pub fn thaw(&self, key: &str, days: u16) -> Result<Thaw, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(directory) => directory.reader(key).map(|_| Thaw::Ready),
+            Store::S3(s3) => s3.thaw(key, days),
+        }
+    }
+}
+
+/// Refuses to open a store for writing as it was at some moment.
+fn must_be_the_present(location: &Location, args: &StoreArgs) -> Result<(), Error> {
+    match args.as_of {
+        None => Ok(()),
+        Some(_) => Err(Error::past(location)),
     }
 }

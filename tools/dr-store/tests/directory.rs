@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dr_pipe::{Exit, Failure};
-use dr_store::{Confirmed, Error, Location, Put, Store, StoreArgs, UploadOptions};
+use dr_store::{Confirmed, Error, Location, Put, Removed, Store, StoreArgs, Thaw, UploadOptions};
 
 /// Runs a test in a process of its own, with a state directory and a store of its own.
 macro_rules! on_a_directory {
@@ -174,4 +174,73 @@ on_a_directory! {
         fs::write(root.join("dr-store.json"), "{\"format\":2,\"id\":\"00\"}").unwrap();
         assert_eq!(exit(Store::open_for_write(&location, &StoreArgs::default()).unwrap_err()), Exit::Config);
     }
+
+    fn what_is_removed_is_gone_and_leaves_its_folders(root) {
+        let store = store(root);
+        for key in ["main/dump/x", "main/y"] {
+            store.put(key, b"x").unwrap();
+        }
+        assert_eq!(store.remove("main/dump/x").unwrap(), Removed::Gone);
+        assert_eq!(store.remove("main/dump/x").unwrap(), Removed::Absent);
+        assert_eq!(store.remove("other/folder/x").unwrap(), Removed::Absent);
+        assert_eq!(store.size("main/dump/x").unwrap(), None);
+        assert_eq!(names(&root.join("main")), ["dump", "y"]);
+        assert_eq!(store.list("").unwrap().len(), 1);
+        assert_eq!(store.put("main/dump/x", b"new").unwrap(), Put::Created);
+        assert_eq!(store.hidden("").unwrap(), []);
+        assert_eq!(store.thaw("main/y", 1).unwrap(), Thaw::Ready);
+        assert!(matches!(store.thaw("main/z", 1), Err(Error::Absent { .. })));
+    }
+
+    fn a_folder_the_marker_and_what_lies_outside_are_not_removed(root) {
+        let store = store(root);
+        store.put("main/dump/x", b"x").unwrap();
+        assert!(store.remove("main/dump").is_err());
+        for key in ["dr-store.json", "../store/main/dump/x", "main//dump/x", ""] {
+            assert_eq!(exit(store.remove(key).unwrap_err()), Exit::Usage, "{key:?}");
+        }
+        assert_eq!(store.read("main/dump/x", 9).unwrap(), b"x");
+        assert!(root.join("dr-store.json").exists());
+    }
+
+    fn f22_from_what_is_not_mounted_nothing_is_removed(root) {
+        let open = store(root);
+        open.put("main/x", b"x").unwrap();
+        let away = root.with_file_name("away");
+        fs::rename(root, &away).unwrap();
+        fs::create_dir(root).unwrap();
+        assert_eq!(exit(open.remove("main/x").unwrap_err()), Exit::Config);
+        assert!(away.join("main/x").exists());
+    }
+
+    fn f41_a_directory_has_no_past(root) {
+        store(root);
+        let args = StoreArgs { as_of: Some("2026-01-25T02:00:00Z".parse().unwrap()), ..StoreArgs::default() };
+        let location = root.to_str().unwrap().parse().unwrap();
+        let failures = [Store::open_for_read(&location, &args), Store::open_for_write(&location, &args), Store::init(&location, &args)];
+        for failure in failures.map(|opened| Failure::from(opened.unwrap_err())) {
+            assert!(failure.exit == Exit::Usage && failure.hint.contains("--as-of"), "{failure:?}");
+        }
+    }
+}
+
+/// Removes under strace: a removal that is not synced may be undone by a power cut.
+#[test]
+fn a_removal_is_durable_when_it_is_told() {
+    if let Some(root) = std::env::var_os("DR_TEST_ROOT") {
+        let store = store(Path::new(&root));
+        store.put("main/dump/x", b"x").unwrap();
+        assert_eq!(store.remove("main/dump/x").unwrap(), Removed::Gone);
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-y", "-e", "trace=unlink,unlinkat,fsync", "-o"]).arg(scratch.path().join("trace"));
+    traced.arg(std::env::current_exe().unwrap()).args(["--exact", "a_removal_is_durable_when_it_is_told"]);
+    traced.env("DR_STATE", scratch.path().join("state")).env("DR_TEST_ROOT", scratch.path().join("store"));
+    assert!(traced.output().unwrap().status.success());
+    let trace = fs::read_to_string(scratch.path().join("trace")).unwrap();
+    let lines: Vec<_> = trace.lines().collect();
+    let removed = lines.iter().rposition(|line| line.contains("unlink") && line.contains("main/dump/x\"")).unwrap();
+    assert!(lines[removed..].iter().any(|line| line.contains("fsync(") && line.contains("store/main/dump>")), "{trace}");
 }

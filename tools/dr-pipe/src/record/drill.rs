@@ -73,6 +73,19 @@ pub struct Drill {
     /// The moment that the restored data shows.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reached_at: Option<DateTime<Utc>>,
+    /// What was recovered to, with its value where that is no moment: `time`, `immediate`, `latest`, `lsn 0/3000028` or the like;
+    /// only where WAL was replayed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target: Option<String>,
+    /// The moment that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target_at: Option<DateTime<Utc>>,
+    /// Segments of WAL that were replayed, or begun; at most, where a moment was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub segments: Option<u64>,
+    /// The backup of files that was used beside it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub files: Option<String>,
     /// Public keys of those who can decrypt the backup: one of them did.
     pub recipients: Vec<String>,
     /// Time to fetch, restore, replay and check: what a recovery would have taken.

@@ -16,7 +16,7 @@ use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::key::TEMPORARY;
-use crate::{Confirmed, Error, Put, Stored};
+use crate::{Error, Put, Stored};
 
 /// The directories, each with its inode, whose own names and those of all above them were made durable by this process. One
 /// that was removed and made again has another inode.
@@ -72,9 +72,7 @@ impl DirectoryUpload {
     }
 
     pub(crate) fn finish(self) -> Result<Stored, Error> {
-        self.publish()?;
-        let confirmed = Confirmed::Fsync;
-        Ok(Stored { confirmed, version_id: None, locked_until: None, storage_class: None, warnings: Vec::new() })
+        self.publish().map(|_| Stored::synced())
     }
 
     /// Makes the bytes durable, gives them their name, and makes that durable.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::refusal::{Refusal, Request, judge};
 use crate::Error;
+use crate::warn::warn;
 
 /// Attempts in all.
 const ATTEMPTS: u32 = 7;
@@ -39,6 +40,8 @@ pub(super) enum Ended {
     Precondition,
     /// With a success, in words that nobody understands.
     Unintelligible(String),
+    /// 501: the server does not know this request.
+    Unsupported(Error),
     /// Any other way.
     Failed(Error),
 }
@@ -47,7 +50,7 @@ impl Ended {
     /// The error, where neither absence nor a precondition was to be expected.
     pub(super) fn unexpected(self, request: &Request) -> Error {
         match self {
-            Ended::Failed(error) => error,
+            Ended::Failed(error) | Ended::Unsupported(error) => error,
             Ended::Absent => Error::Absent { object: request.object.clone() },
             Ended::Precondition => {
                 Error::Protocol { object: request.object.clone(), why: "412 to a request without condition".into() }
@@ -66,7 +69,9 @@ where
 {
     let begun = Instant::now();
     let patience = patience.saturating_sub(PATIENCE) + PATIENCE.min(request.patience);
+    let (mut set_right, mut renewed) = (false, false);
     for number in 1.. {
+        let generation = request.connection.generation();
         let refusal = match tokio::time::timeout(patience, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => judge(request, error),
@@ -76,7 +81,20 @@ where
             Refusal::Absent => return Err(Ended::Absent),
             Refusal::Precondition => return Err(Ended::Precondition),
             Refusal::Unintelligible(why) => return Err(Ended::Unintelligible(why)),
+            Refusal::Unsupported(error) => return Err(Ended::Unsupported(error)),
             Refusal::Final(error) => return Err(Ended::Failed(error)),
+            // The SDK has taken the server's time from this answer, and signs by it from now on.
+            Refusal::Skewed(error) if set_right => return Err(Ended::Failed(error)),
+            Refusal::Skewed(error) => {
+                warn(format!("{error}: trying again by the server's clock"));
+                set_right = true;
+                continue;
+            }
+            Refusal::Stale(error) if renewed || !request.connection.renew(generation).await => return Err(Ended::Failed(error)),
+            Refusal::Stale(_) => {
+                renewed = true;
+                continue;
+            }
             Refusal::Again { last, after } => (last, after),
         };
         let pause = pause(number, after, random());

@@ -21,7 +21,7 @@ pub(super) async fn read_back(bucket: &Bucket, key: &str, asked: &UploadOptions,
         return Ok(stored);
     }
     let object = bucket.request(key, "").object;
-    let head = match head(bucket, key).await {
+    let head = match head(bucket, key, None).await {
         Ok(Some(head)) => head,
         Ok(None) => return Err(Error::Protocol { object, why: "the server took it, and does not have it".into() }),
         Err(error @ (Error::Denied { .. } | Error::Unavailable { .. } | Error::Busy { .. })) => {
@@ -70,14 +70,14 @@ async fn locked_until(bucket: &Bucket, key: &str, head: &Head) -> Result<Lock, E
     }
     let request = bucket.request(key, "s3:GetObjectRetention");
     let tried = send(&request, PATIENCE, || async {
-        let get = bucket.client.get_object_retention().bucket(&bucket.name).key(bucket.full(key));
+        let get = bucket.client().get_object_retention().bucket(&bucket.name).key(bucket.full(key));
         let got = get.set_version_id(head.version_id.clone()).send().await;
         Ok::<_, SdkError<_, HttpResponse>>(got?.retention.and_then(|retention| retention.retain_until_date))
     });
     match tried.await {
         Ok(Some(until)) => Ok(DateTime::from_timestamp(until.secs(), 0).map_or(Lock::None, Lock::Until)),
         // No such configuration, no such operation: then nothing enforces it.
-        Ok(None) | Err(Ended::Absent | Ended::Failed(Error::Config { .. })) => Ok(Lock::None),
+        Ok(None) | Err(Ended::Absent | Ended::Unsupported(_) | Ended::Failed(Error::Config { .. })) => Ok(Lock::None),
         Err(ended) => Ok(Lock::Unknown(ended.unexpected(&request).to_string())),
     }
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -13,6 +15,7 @@ use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumVal
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
+use super::connection::Remembered;
 use crate::args::PathStyle;
 use crate::{Error, Location, StoreArgs};
 
@@ -21,9 +24,28 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a connection may carry nothing.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// A server that can be spoken to.
+pub(super) struct Reached {
+    pub(super) client: Client,
+    /// Where the client takes its credentials from.
+    pub(super) credentials: Remembered,
+    /// Its URL, where it is not AWS's.
+    pub(super) endpoint: Option<String>,
+}
+
 /// Makes a client from the environment, profiles and roles as aws-config knows them, and from our flags.
-pub(super) async fn client(location: &Location, args: &StoreArgs) -> Result<Client, Error> {
+pub(super) async fn reach(location: &Location, args: &StoreArgs) -> Result<Reached, Error> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(profile) = &args.profile {
+        // Named for this store alone, it comes before what the environment has for all of them.
+        let region = ProfileFileRegionProvider::builder().profile_name(profile).build();
+        let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+        let region = RegionProviderChain::first_try(region).or_default_provider();
+        loader = loader.profile_name(profile).credentials_provider(credentials).region(region);
+    }
+    if let Some(region) = &args.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
     if let Some(url) = &args.endpoint_url {
         loader = loader.endpoint_url(url);
     }
@@ -60,7 +82,12 @@ pub(super) async fn client(location: &Location, args: &StoreArgs) -> Result<Clie
     if let Some(file) = args.ca_file.as_deref().or(named_by_aws().as_deref()) {
         config = config.http_client(trusting(file)?);
     }
-    Ok(Client::from_conf(config.build()))
+    let credentials = shared.credentials_provider().map(Remembered::new).ok_or_else(|| Error::Config {
+        object: location.to_string(),
+        why: "no credentials are set".into(),
+        hint: "give credentials as for the aws command: environment, ~/.aws, or the role of this machine".into(),
+    })?;
+    Ok(Reached { client: Client::from_conf(config.credentials_provider(credentials.clone()).build()), credentials, endpoint })
 }
 
 fn named_by_aws() -> Option<std::path::PathBuf> {

@@ -4,6 +4,8 @@
 mod attempts;
 mod claims;
 mod client;
+mod clock;
+mod connection;
 mod list;
 mod multipart;
 mod parts;
@@ -12,15 +14,19 @@ mod read;
 mod refusal;
 mod remove;
 mod runtime;
+mod thaw;
 mod upload;
+mod versions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
+use chrono::{DateTime, Utc};
 
+use self::connection::Connection;
 use self::refusal::Request;
-use crate::{Error, Listed, Location, Put, Removed, StoreArgs, UploadOptions};
+use crate::{Confirmed, Error, Hidden, Listed, Location, Put, Removed, StoreArgs, Stored, Thaw, UploadOptions};
 
 pub(crate) use read::RangeReader;
 pub(crate) use upload::S3Upload;
@@ -32,20 +38,34 @@ pub struct S3(Arc<Bucket>);
 /// What every request needs.
 #[derive(Debug)]
 struct Bucket {
-    client: Client,
+    connection: Arc<Connection>,
     location: Location,
     name: String,
     /// Empty, or ending in a slash.
     prefix: String,
     /// How long one request is tried.
     patience: Duration,
+    /// The moment that is read as if it were now.
+    as_of: Option<DateTime<Utc>>,
+    /// For how many days what lies in cold storage may be asked for.
+    thaw: Option<u16>,
 }
 
 impl S3 {
     pub(crate) fn open(location: &Location, bucket: &str, prefix: &str, args: &StoreArgs) -> Result<Self, Error> {
-        let client = runtime::block_on(client::client(location, args))?;
+        let connection = Arc::new(runtime::block_on(Connection::open(location, args))?);
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(S3(Arc::new(Bucket { client, location: location.clone(), name: bucket.into(), prefix, patience: args.patience() })))
+        let (location, name, patience) = (location.clone(), bucket.into(), args.patience());
+        Ok(S3(Arc::new(Bucket { connection, location, name, prefix, patience, as_of: args.as_of, thaw: args.thaw })))
+    }
+
+    /// Whether it is the same bucket and prefix of the same server.
+    pub(crate) fn is(&self, other: &S3) -> bool {
+        let place = |bucket: &Bucket| {
+            let endpoint = bucket.connection.endpoint.as_deref().map(|url| url.trim_end_matches('/').to_ascii_lowercase());
+            (endpoint, bucket.name.clone(), bucket.prefix.clone())
+        };
+        place(&self.0) == place(&other.0)
     }
 
     pub(crate) fn location(&self) -> &Location {
@@ -53,16 +73,23 @@ impl S3 {
     }
 
     pub(crate) fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, Error> {
+        self.0.must_be_the_present()?;
         runtime::block_on(put::put_small(&self.0, key, bytes))
     }
 
     pub(crate) fn upload(&self, key: &str, options: &UploadOptions) -> Result<S3Upload, Error> {
+        self.0.must_be_the_present()?;
         S3Upload::new(Arc::clone(&self.0), key, options)
     }
 
+    pub(crate) fn confirm(&self, key: &str, options: &UploadOptions) -> Result<Stored, Error> {
+        let taken = put::Taken { put: Put::Identical, confirmed: Confirmed::Unconfirmed, version_id: None };
+        runtime::block_on(claims::read_back(&self.0, key, options, taken))
+    }
+
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Error> {
-        let head = runtime::block_on(read::head(&self.0, key))?;
-        Ok(head.map(|head| head.bytes))
+        let found = runtime::block_on(read::find(&self.0, key))?;
+        Ok(found.map(|found| found.head.bytes))
     }
 
     pub(crate) fn reader(&self, key: &str) -> Result<RangeReader, Error> {
@@ -70,11 +97,24 @@ impl S3 {
     }
 
     pub(crate) fn remove(&self, key: &str) -> Result<Removed, Error> {
+        self.0.must_be_the_present()?;
         runtime::block_on(remove::remove(&self.0, key))
     }
 
-    pub(crate) fn clock(&self) -> Result<chrono::DateTime<chrono::Utc>, Error> {
-        runtime::block_on(remove::clock(&self.0))
+    pub(crate) fn clock(&self) -> Result<DateTime<Utc>, Error> {
+        runtime::block_on(clock::clock(&self.0))
+    }
+
+    pub(crate) fn hidden(&self, prefix: &str) -> Result<Vec<Hidden>, Error> {
+        runtime::block_on(versions::hidden(&self.0, prefix))
+    }
+
+    pub(crate) fn thaw(&self, key: &str, days: u16) -> Result<Thaw, Error> {
+        runtime::block_on(async {
+            let absent = || Error::Absent { object: self.0.request(key, "").object };
+            let found = read::find(&self.0, key).await?.ok_or_else(absent)?;
+            thaw::ask(&self.0, key, &found, days).await
+        })
     }
 
     pub(crate) fn list(&self, prefix: &str, after: &str) -> Result<Vec<Listed>, Error> {
@@ -83,6 +123,15 @@ impl S3 {
 }
 
 impl Bucket {
+    /// Refuses to change what is read as it was.
+    fn must_be_the_present(&self) -> Result<(), Error> {
+        if self.as_of.is_some() { Err(Error::past(&self.location)) } else { Ok(()) }
+    }
+
+    fn client(&self) -> Client {
+        self.connection.client()
+    }
+
     /// The key in the bucket.
     fn full(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
@@ -90,6 +139,7 @@ impl Bucket {
 
     fn request(&self, key: &str, right: &'static str) -> Request {
         let object = format!("s3://{}/{}", self.name, self.full(key));
-        Request { object, bucket: self.name.clone(), right, patience: self.patience }
+        let (bucket, connection) = (self.name.clone(), Arc::clone(&self.connection));
+        Request { object, bucket, right, patience: self.patience, connection }
     }
 }

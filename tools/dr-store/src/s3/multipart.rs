@@ -79,7 +79,7 @@ impl Multipart {
         let request = self.bucket.request(&self.key, "s3:PutObject");
         let tried = send(&request, PATIENCE, || {
             let (mode, until) = envelope.lock.clone().unzip();
-            let create = self.bucket.client.create_multipart_upload().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
+            let create = self.bucket.client().create_multipart_upload().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
             create
                 .checksum_algorithm(ChecksumAlgorithm::Sha256)
                 .metadata(super::put::TOKEN, &envelope.token)
@@ -100,7 +100,7 @@ impl Multipart {
         let sha256 = Sha256::of(&bytes);
         let checksum = BASE64.encode(sha256.0);
         let tried = send(&request, patience_for(bytes.len()), || {
-            let part = self.bucket.client.upload_part().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
+            let part = self.bucket.client().upload_part().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
             part.upload_id(id).part_number(number).checksum_sha256(&checksum).body(ByteStream::from(bytes.clone())).send()
         });
         match tried.await {
@@ -127,7 +127,7 @@ impl Multipart {
         let request = self.bucket.request(&self.key, "s3:PutObject");
         let completed = CompletedMultipartUpload::builder().set_parts(Some(parts.iter().map(Part::completed).collect())).build();
         let tried = send(&request, ASSEMBLY, || {
-            let complete = self.bucket.client.complete_multipart_upload().bucket(&self.bucket.name);
+            let complete = self.bucket.client().complete_multipart_upload().bucket(&self.bucket.name);
             complete.key(self.bucket.full(&self.key)).upload_id(id).if_none_match("*").multipart_upload(completed.clone()).send()
         });
         let composite = composite(parts);
@@ -163,7 +163,7 @@ impl Multipart {
         state.stopped = true;
         state.tasks.drain(..).for_each(|task| task.abort());
         let Some(id) = state.id.take() else { return };
-        let abort = self.bucket.client.abort_multipart_upload().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
+        let abort = self.bucket.client().abort_multipart_upload().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
         let request = self.bucket.request(&self.key, "s3:AbortMultipartUpload");
         let (Ok(_) | Err(_)) =
             block_on(async { tokio::time::timeout(ABORT, send(&request, ABORT, || abort.clone().upload_id(&id).send())).await });

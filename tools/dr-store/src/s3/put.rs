@@ -71,7 +71,7 @@ pub(super) async fn put_once(bucket: &Bucket, key: &str, bytes: Bytes, envelope:
     let patience = patience_for(bytes.len());
     let tried = send(&request, patience, || {
         let (mode, until) = envelope.lock.clone().unzip();
-        let put = bucket.client.put_object().bucket(&bucket.name).key(bucket.full(key));
+        let put = bucket.client().put_object().bucket(&bucket.name).key(bucket.full(key));
         put.if_none_match("*")
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(&checksum)
@@ -99,7 +99,7 @@ pub(super) async fn put_once(bucket: &Bucket, key: &str, bytes: Bytes, envelope:
 /// The name is taken: by our own upload, whose reply was lost, or by the same bytes? Else [`Error::Exists`].
 pub(super) async fn settle(bucket: &Bucket, key: &str, token: &str, bytes: u64, checksum: &str) -> Result<Taken, Error> {
     let object = bucket.request(key, "").object;
-    let head = match read::head(bucket, key).await {
+    let head = match read::head(bucket, key, None).await {
         Ok(Some(head)) => head,
         Err(Error::Denied { .. }) => return Err(Error::Exists { object, comparable: false }),
         Ok(None) => {

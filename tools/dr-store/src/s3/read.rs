@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::attempts::{Ended, PATIENCE, send};
 use super::refusal::Request;
 use super::runtime::{Task, block_on, spawn};
-use super::{Bucket, put};
+use super::{Bucket, put, thaw, versions};
 use crate::Error;
 
 /// First read after a seek, in bytes; each following one is twice as long.
@@ -20,7 +20,7 @@ const LONGEST: u64 = 8 << 20;
 const BODIES: u32 = 5;
 
 /// What a server says of an object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Head {
     pub(super) bytes: u64,
     pub(super) etag: Option<String>,
@@ -33,19 +33,44 @@ pub(super) struct Head {
     pub(super) locked_until: Option<chrono::DateTime<chrono::Utc>>,
     /// Whether a legal hold keeps it.
     pub(super) legal_hold: bool,
+    /// What became of asking for it in cold storage: the header `x-amz-restore`.
+    pub(super) restore: Option<String>,
+    /// The archive tier that INTELLIGENT_TIERING has put it into.
+    pub(super) archive_status: Option<String>,
 }
 
-/// Asks for an object's properties. None if it is proven absent.
-pub(super) async fn head(bucket: &Bucket, key: &str) -> Result<Option<Head>, Error> {
-    let request = bucket.request(key, "s3:GetObject");
+/// An object that is to be read.
+pub(super) struct Found {
+    pub(super) head: Head,
+    /// Which version of it, where it is not what is current now.
+    pub(super) version: Option<String>,
+}
+
+/// Finds the object that is read under this key: that of now, or of the moment that the store is read at. None if it is proven absent.
+pub(super) async fn find(bucket: &Bucket, key: &str) -> Result<Option<Found>, Error> {
+    let version = match bucket.as_of {
+        None => None,
+        Some(moment) => match versions::version_at(bucket, key, moment).await? {
+            None => return Ok(None),
+            Some(version) => Some(version.id),
+        },
+    };
+    let head = head(bucket, key, version.as_deref()).await?;
+    Ok(head.map(|head| Found { head, version }))
+}
+
+/// Asks for the properties of an object, or of a version of it. None if it is proven absent.
+pub(super) async fn head(bucket: &Bucket, key: &str, version: Option<&str>) -> Result<Option<Head>, Error> {
+    let request = bucket.request(key, right(version));
+    let version = version.map(str::to_owned);
     let tried = send(&request, PATIENCE, || {
-        let head = bucket.client.head_object().bucket(&bucket.name).key(bucket.full(key));
-        head.checksum_mode(ChecksumMode::Enabled).send()
+        let head = bucket.client().head_object().bucket(&bucket.name).key(bucket.full(key));
+        head.checksum_mode(ChecksumMode::Enabled).set_version_id(version.clone()).send()
     });
     let head = match tried.await {
         Ok(head) => head,
         // An answer to HEAD has no body: whether the bucket or the object is missing, only GET tells.
-        Err(Ended::Absent) => return why_absent(bucket, key).await.map(|()| None),
+        Err(Ended::Absent) => return why_absent(bucket, key, version).await.map(|()| None),
         Err(ended) => return Err(ended.unexpected(&request)),
     };
     let Some(bytes) = head.content_length().and_then(|length| u64::try_from(length).ok()) else {
@@ -60,15 +85,25 @@ pub(super) async fn head(bucket: &Bucket, key: &str) -> Result<Option<Head>, Err
         version_id: head.version_id().map(str::to_owned),
         storage_class: head.storage_class().map(|class| class.as_str().to_owned()),
         legal_hold: head.object_lock_legal_hold_status() == Some(&ObjectLockLegalHoldStatus::On),
+        restore: head.restore().map(str::to_owned),
+        archive_status: head.archive_status().map(|status| status.as_str().to_owned()),
         locked_until: until.and_then(|at| chrono::DateTime::from_timestamp(at.secs(), 0)),
     }))
 }
 
+/// The right that reads an object, or a version of it.
+fn right(version: Option<&str>) -> &'static str {
+    if version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" }
+}
+
 /// Passes if the object is absent from a bucket that is there.
-async fn why_absent(bucket: &Bucket, key: &str) -> Result<(), Error> {
-    let request = bucket.request(key, "s3:GetObject");
-    let get = || bucket.client.get_object().bucket(&bucket.name).key(bucket.full(key)).range("bytes=0-0").send();
-    match send(&request, PATIENCE, get).await {
+async fn why_absent(bucket: &Bucket, key: &str, version: Option<String>) -> Result<(), Error> {
+    let request = bucket.request(key, right(version.as_deref()));
+    let tried = send(&request, PATIENCE, || {
+        let get = bucket.client().get_object().bucket(&bucket.name).key(bucket.full(key)).range("bytes=0-0");
+        get.set_version_id(version.clone()).send()
+    });
+    match tried.await {
         Err(Ended::Absent) => Ok(()),
         Ok(_) => Err(Error::Busy { object: request.object, why: "it has only just appeared".into() }),
         Err(ended) => Err(ended.unexpected(&request)),
@@ -77,9 +112,9 @@ async fn why_absent(bucket: &Bucket, key: &str) -> Result<(), Error> {
 
 /// All bytes of an object; none if there is no object, or it has another size than `bytes`.
 pub(super) async fn whole(bucket: &Arc<Bucket>, key: &str, bytes: u64) -> Result<Option<Bytes>, Error> {
-    match head(bucket, key).await? {
+    match head(bucket, key, None).await? {
         Some(head) if head.bytes == bytes => {
-            let source = Source { bucket: Arc::clone(bucket), key: key.into(), bytes, etag: head.etag };
+            let source = Source { bucket: Arc::clone(bucket), key: key.into(), version: None, bytes, etag: head.etag };
             source.fetch(0, bytes).await.map(Some)
         }
         _ => Ok(None),
@@ -90,13 +125,15 @@ pub(super) async fn whole(bucket: &Arc<Bucket>, key: &str, bytes: u64) -> Result
 struct Source {
     bucket: Arc<Bucket>,
     key: String,
+    /// Which version of it, where it is not what is current now.
+    version: Option<String>,
     bytes: u64,
     etag: Option<String>,
 }
 
 impl Source {
     fn request(&self) -> Request {
-        self.bucket.request(&self.key, "s3:GetObject")
+        self.bucket.request(&self.key, right(self.version.as_deref()))
     }
 
     /// The bytes from `start` to before `end`. A body that breaks off is asked for again from where it did.
@@ -124,8 +161,9 @@ impl Source {
         let request = self.request();
         let changed = || Error::Damaged { object: request.object.clone(), why: "it was replaced while it was being read".into() };
         let tried = send(&request, PATIENCE, || {
-            let get = self.bucket.client.get_object().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
-            get.range(format!("bytes={from}-{}", end - 1)).set_if_match(self.etag.clone()).send()
+            let get = self.bucket.client().get_object().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
+            let get = get.range(format!("bytes={from}-{}", end - 1)).set_if_match(self.etag.clone());
+            get.set_version_id(self.version.clone()).send()
         });
         let mut answer = match tried.await {
             Ok(answer) => answer,
@@ -198,8 +236,10 @@ impl Clone for RangeReader {
 impl RangeReader {
     pub(super) fn open(bucket: Arc<Bucket>, key: &str) -> Result<Self, Error> {
         let object = bucket.request(key, "").object;
-        let head = block_on(head(&bucket, key))?.ok_or(Error::Absent { object })?;
-        let source = Arc::new(Source { bucket, key: key.into(), bytes: head.bytes, etag: head.etag });
+        let found = block_on(find(&bucket, key))?.ok_or(Error::Absent { object })?;
+        block_on(thaw::readable(&bucket, key, &found))?;
+        let Found { head, version } = found;
+        let source = Arc::new(Source { bucket, key: key.into(), version, bytes: head.bytes, etag: head.etag });
         Ok(RangeReader { source, position: 0, window: (0, Bytes::new()), step: SHORTEST, ahead: None })
     }
 

@@ -1,11 +1,15 @@
 //! What does a server mean when it does not say yes? One judgement for all operations.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use chrono::{TimeDelta, Utc};
 
+use super::clock::date;
+use super::connection::Connection;
 use crate::Error;
 
 /// What was asked, of which object, and which right that takes.
@@ -19,6 +23,8 @@ pub(super) struct Request {
     pub(super) right: &'static str,
     /// No attempt is begun later than this after the first.
     pub(super) patience: Duration,
+    /// What it is sent through.
+    pub(super) connection: Arc<Connection>,
 }
 
 /// An attempt that did not succeed.
@@ -26,12 +32,18 @@ pub(super) struct Request {
 pub(super) enum Refusal {
     /// 404: the object (or upload) is proven not to be there.
     Absent,
-    /// 412: a precondition does not hold.
+    /// 412: a precondition does not hold; or the object is being thawed already.
     Precondition,
     /// A success, in words that nobody understands.
     Unintelligible(String),
     /// Another attempt may succeed. `last` is the error if there is none.
     Again { last: Error, after: Option<Duration> },
+    /// 501: the server does not know this request.
+    Unsupported(Error),
+    /// The clocks differ by a little: another attempt may succeed, signed by the server's.
+    Skewed(Error),
+    /// Another attempt may succeed if the credentials have been replaced since they were read.
+    Stale(Error),
     /// No attempt will succeed.
     Final(Error),
 }
@@ -47,6 +59,7 @@ where
         code: service.err().code().unwrap_or_default(),
         message: service.err().message().unwrap_or_default(),
         region: service.raw().headers().get("x-amz-bucket-region"),
+        ahead: service.raw().headers().get("date").and_then(date).map(|server| Utc::now() - server),
         after: service.raw().headers().get("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs),
     };
     answer.judge(request)
@@ -59,6 +72,8 @@ struct Answer<'a> {
     code: &'a str,
     message: &'a str,
     region: Option<&'a str>,
+    /// By how much this host's clock is ahead of the server's.
+    ahead: Option<TimeDelta>,
     after: Option<Duration>,
 }
 
@@ -68,14 +83,14 @@ impl Answer<'_> {
             (_, "NoSuchBucket") => {
                 self.config(request, "create the bucket, or correct its name; to reach another server: --endpoint-url")
             }
-            (_, "RequestTimeTooSkewed") => {
-                self.config(request, "this host's clock is wrong: set it (timedatectl), then run it again")
-            }
+            (_, "RequestTimeTooSkewed") => self.skewed(request),
+            // An answer to HEAD does not say why. Servers refuse what is a quarter of an hour off.
+            (403, "") if self.ahead.is_some_and(|ahead| ahead.abs() > TimeDelta::minutes(15)) => self.skewed(request),
             (301 | 302 | 307 | 308, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
                 self.elsewhere(request)
             }
             (404, _) => Refusal::Absent,
-            (412, _) => Refusal::Precondition,
+            (412, _) | (409, "RestoreAlreadyInProgress") => Refusal::Precondition,
             // Ranges are asked for within the size that the server itself gave.
             (416, _) => Refusal::Final(Error::Damaged {
                 object: request.object.clone(),
@@ -89,10 +104,18 @@ impl Answer<'_> {
                 let why = format!("the bytes arrived altered: {}", self.said());
                 Refusal::Again { last: Error::Damaged { object: request.object.clone(), why }, after: None }
             }
-            (401 | 403, _) | (400, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
-                Refusal::Final(self.denied(request))
+            (_, "InvalidObjectState") => {
+                let (object, class) = (request.object.clone(), "cold storage".into());
+                Refusal::Final(Error::Frozen { object, class, asked: false })
             }
-            (501, _) => self.config(request, "this server cannot do what was asked: leave out the option, or use another server"),
+            // Servers have many words for credentials that they do not know any more; an answer to HEAD has none.
+            (401 | 403, _) | (400, "" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
+                Refusal::Stale(self.denied(request))
+            }
+            (501, _) | (_, "NotImplemented") => {
+                let hint = "this server cannot do what was asked: leave out the option, or use another server".into();
+                Refusal::Unsupported(Error::Config { object: request.object.clone(), why: self.said(), hint })
+            }
             (500..=599, _) | (408, _) | (400, "RequestTimeout") => {
                 let last = Error::Unavailable { object: request.object.clone(), why: self.said() };
                 Refusal::Again { last, after: self.after }
@@ -121,6 +144,20 @@ impl Answer<'_> {
         Refusal::Final(Error::Config { object: request.object.clone(), why: self.said(), hint: hint.into() })
     }
 
+    /// The server finds our clock wrong. By a little, where the server is strict, one attempt by its own clock is made.
+    fn skewed(&self, request: &Request) -> Refusal {
+        let by = self.ahead.map_or_else(String::new, |ahead| {
+            let side = if ahead > TimeDelta::zero() { "ahead of" } else { "behind" };
+            format!("; this host's clock is {} seconds {side} the server's", ahead.num_seconds().abs())
+        });
+        let hint = "set this host's clock (timedatectl), then run it again".into();
+        let error = Error::Config { object: request.object.clone(), why: format!("{}{by}", self.said()), hint };
+        match self.ahead {
+            Some(ahead) if ahead.abs() <= TimeDelta::minutes(5) => Refusal::Skewed(error),
+            _ => Refusal::Final(error),
+        }
+    }
+
     /// The bucket is in another region, or at another server. Our credentials are not shown there unasked.
     fn elsewhere(&self, request: &Request) -> Refusal {
         let (why, hint) = match self.region {
@@ -136,6 +173,7 @@ impl Answer<'_> {
                 "the server does not know this access key, or its secret is another: check the credentials".into()
             }
             "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => "the credentials have expired: renew them".into(),
+            "" if self.status == 400 => "the credentials may have expired, or be for another region: check both".into(),
             _ => format!("the credential needs {} on bucket {}", request.right, request.bucket),
         };
         Error::Denied { object: request.object.clone(), why: self.said(), hint }

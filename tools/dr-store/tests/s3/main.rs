@@ -1,14 +1,23 @@
 //! The S3 store against real servers.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read, Seek, SeekFrom};
-use std::process::Command;
+mod clocks;
+mod credentials;
+mod listings;
+mod removal;
+mod thawing;
+mod versions;
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use dr_pipe::{Exit, Failure};
 use dr_store::{Confirmed, Error, LockMode, Put, Store, StoreArgs, Stored, UploadOptions};
-use dr_testing::s3::{BUCKET, Moto, S3sFs};
+use dr_testing::proxy::Proxy;
+use dr_testing::s3::{ACCESS_KEY, BUCKET, Moto, S3sFs};
 
 /// Runs a test in a process of its own, whose environment leads to a server: the SDK takes credentials from there alone.
 macro_rules! on {
@@ -20,15 +29,82 @@ macro_rules! on {
                 Ok(url) => body(&url),
                 Err(_) => {
                     let server = $server::start();
-                    let mut test = Command::new(std::env::current_exe().unwrap());
-                    test.args(["--exact", stringify!($name), "--nocapture"]).envs(server.environment());
-                    test.env("DR_TEST_DIRECTORY", server.directory());
-                    let output = test.env("DR_TEST_SERVER", server.url()).output().unwrap();
-                    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                    let mut test = $crate::child(concat!(module_path!(), "::", stringify!($name)), &server.url());
+                    $crate::passes(test.envs(server.environment()).env("DR_TEST_DIRECTORY", server.directory()));
                 }
             }
         }
     )*};
+}
+
+pub(crate) use on;
+
+/// The test `path` once more, in a process of its own that is told of a server.
+fn child(path: &str, url: &str) -> Command {
+    let mut test = Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", path.split_once("::").unwrap().1, "--nocapture"]).env("DR_TEST_SERVER", url);
+    test
+}
+
+/// Runs a test that has to pass; gives what it said on stderr.
+fn passes(test: &mut Command) -> String {
+    let Output { status, stdout, stderr } = test.output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(status.success(), "{stderr}");
+    assert!(String::from_utf8_lossy(&stdout).contains("1 passed"), "it was found");
+    stderr
+}
+
+/// Sends a request as somebody else would, past all that we do; gives the whole answer. For moto, which looks for a signature, and
+/// not at it.
+fn send(url: &str, method: &str, path: &str, body: &str) -> String {
+    let host = address(url);
+    let mut connection = TcpStream::connect(host).unwrap();
+    let credential = format!("Credential={ACCESS_KEY}/20260125/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0");
+    let length = body.len();
+    write!(
+        connection,
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 {credential}\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The address in a server's URL.
+fn address(url: &str) -> SocketAddr {
+    url.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+/// The path of an object of [`store`] in requests of somebody else.
+fn path(key: &str) -> String {
+    format!("/{BUCKET}/a/b/{key}")
+}
+
+/// A store at the server that is reached through the proxy.
+fn behind(proxy: &Proxy) -> Store {
+    store(&proxy.url())
+}
+
+/// A store as `change` has it, opened to be read.
+fn reading(url: &str, change: impl FnOnce(&mut StoreArgs)) -> Store {
+    let mut args = StoreArgs { endpoint_url: Some(url.into()), ..StoreArgs::default() };
+    change(&mut args);
+    Store::open_for_read(&format!("s3://{BUCKET}/a/b").parse().unwrap(), &args).unwrap()
+}
+
+/// Waits for a moment.
+fn await_moment(moment: DateTime<Utc>) {
+    while Utc::now() < moment {
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// The hint that a user sees.
+fn hint(error: Error) -> String {
+    Failure::from(error).hint
 }
 
 fn store_at(url: &str, bucket: &str) -> Store {
@@ -193,6 +269,35 @@ on! { Moto:
         assert_eq!(stored.storage_class.as_deref(), Some("STANDARD_IA"));
         assert_eq!(stored.locked_until, None);
         assert!(stored.warnings[0].starts_with("the lock is accepted, and unconfirmed: "), "{:?}", stored.warnings);
+        let tags = send(url, "GET", &format!("{}?tagging", path("main/dump/large")), "");
+        assert!(tags.contains("<Key>team</Key>") && tags.contains("<Value>data + more=1</Value>"), "{tags}");
+    }
+
+    fn an_upload_of_many_parts_asks_for_lock_storage_class_and_tags_as_one_of_a_single_request(url) {
+        let proxy = Proxy::start(address(url), &[]);
+        let until = "2099-01-25T02:00:00Z".parse().unwrap();
+        let options = UploadOptions {
+            storage_class: Some("STANDARD_IA".into()),
+            tags: vec![("team".into(), "data".into())],
+            lock_until: Some(until),
+            lock_mode: LockMode::Governance,
+            expected_bytes: None,
+        };
+        for (key, n) in [("main/dump/small", 10), ("main/dump/large", PARTS)] {
+            upload(&behind(&proxy), key, &bytes(n), &options).unwrap();
+        }
+        for line in ["PUT /dr-test/a/b/main/dump/small?", "POST /dr-test/a/b/main/dump/large?uploads"] {
+            let heads = proxy.heads();
+            let head = heads.iter().find(|head| head.starts_with(line)).unwrap().to_ascii_lowercase();
+            for header in [
+                "x-amz-storage-class: standard_ia\r\n",
+                "x-amz-tagging: team=data\r\n",
+                "x-amz-object-lock-mode: governance\r\n",
+                "x-amz-object-lock-retain-until-date: 2099-01-25t02:00:00z\r\n",
+            ] {
+                assert!(head.contains(header), "{header} in {head}");
+            }
+        }
     }
 
     fn f36_a_bucket_that_is_not_there_is_wrong_configuration(url) {

@@ -1,16 +1,17 @@
-//! The command that is vouched for, from its start to its end.
+//! A command that a tool runs for whoever called it, from its start to its end.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use dr_pipe::stop::{OnStop, gate, on_stop};
-use dr_pipe::{Exit, Failure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+
+use crate::stop::{OnStop, gate, on_stop};
+use crate::{Exit, Failure};
 
 /// How long the command may take to end after SIGTERM, before SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
@@ -19,86 +20,106 @@ const GRACE: Duration = Duration::from_secs(3);
 pub struct Running {
     child: Child,
     target: Target,
-    name: String,
     end_on_stop: OnStop,
 }
 
+/// How a command is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// Whether its standard error is taken by [`Running::error`]; else it has ours.
+    pub take_error: bool,
+    /// Whether it gets a process group of its own even where there is a terminal, so that all of it can be ended.
+    pub always_grouped: bool,
+}
+
 /// What signals go to.
-#[derive(Clone, Copy)]
-struct Target {
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
     pid: Pid,
     /// Whether the command has a process group of its own, so that a shell's children get the signal too.
     group: bool,
 }
 
 impl Running {
-    /// Starts `command` with our standard input and error; its standard output is taken by [`Running::output`].
+    /// Starts `command`, a program and its arguments, with our standard input; its standard output is taken by
+    /// [`Running::output`].
     ///
     /// # Errors
     /// 66 if there is no such program, 77 if it may not be run.
-    pub fn start(command: &[OsString]) -> Result<Self, Failure> {
+    ///
+    /// # Panics
+    /// If `command` is empty.
+    pub fn start(command: &[OsString], manner: Manner) -> Result<Self, Failure> {
         let (program, arguments) = command.split_first().expect("clap asks for a command");
         let name = program.to_string_lossy().into_owned();
         let mut command = Command::new(program);
         command.args(arguments).stdout(Stdio::piped());
+        if manner.take_error {
+            command.stderr(Stdio::piped());
+        }
         // With a terminal, the keyboard's signals must reach the command, and it may ask there for a password: a group of
         // its own would be stopped for that. Without one, nobody signals it but us.
-        let group = File::open("/dev/tty").is_err();
+        let group = manner.always_grouped || File::open("/dev/tty").is_err();
         if group {
             command.process_group(0);
         }
         let _open = gate();
         let child = command.spawn().map_err(|error| cannot_start(&name, &error))?;
         let target = Target { pid: Pid::from_child(&child), group };
-        Ok(Running { child, target, name, end_on_stop: on_stop(move || target.end()) })
+        Ok(Running { child, target, end_on_stop: on_stop(move || target.end()) })
     }
 
     /// The command's standard output. Once.
+    ///
+    /// # Panics
+    /// The second time.
     pub fn output(&mut self) -> ChildStdout {
         self.child.stdout.take().expect("it is piped, and taken once")
+    }
+
+    /// The command's standard error, where it is taken. Once.
+    pub fn error(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// What to end where the command must not go on.
+    pub fn target(&self) -> Target {
+        self.target
     }
 
     /// Waits for the command to end by itself.
     ///
     /// # Errors
-    /// 66 if it does not exit with 0: what it wrote is not a backup.
-    pub fn finish(self) -> Result<(), Failure> {
-        let name = self.name.clone();
-        let status = self.reap().map_err(|error| Failure::io(format!("waiting for {name}"), &error))?;
-        if status.success() {
-            return Ok(());
-        }
-        let hint = match status.signal() {
-            Some(9) => "the kernel kills what takes too much memory: see dmesg(1); nothing was published",
-            _ => "its own message says why; nothing was published",
-        };
-        Err(Failure::new(Exit::Missing, format!("{name} {}", describe(status)), hint))
+    /// Where it cannot be waited for.
+    pub fn wait(mut self) -> io::Result<ExitStatus> {
+        // Until the clean-up is taken back, the command must stay a zombie: its number could go to another process.
+        self.target.wait()?;
+        drop(self.end_on_stop);
+        self.child.wait()
     }
 
     /// Ends the command, because nobody can take what it writes any more.
     pub fn end(self) {
         self.target.end();
         // How it ended does not matter: the reason for ending it is what gets reported.
-        drop(self.reap());
-    }
-
-    fn reap(mut self) -> io::Result<ExitStatus> {
-        // Until the clean-up is taken back, the command must stay a zombie: its number could go to another process.
-        self.target.wait()?;
-        drop(self.end_on_stop);
-        self.child.wait()
+        drop(self.wait());
     }
 }
 
 impl Target {
-    /// Asks the command to end, and after a while does not ask any more.
-    fn end(self) {
+    /// Asks the command to end, and after a while does not ask any more. Only before [`Running::wait`] has given its end.
+    pub fn end(self) {
         self.signal(Signal::TERM);
         let (gone, wait) = mpsc::channel();
         std::thread::spawn(move || gone.send(self.wait().is_ok()));
         if wait.recv_timeout(GRACE).is_err() {
             self.signal(Signal::KILL);
         }
+    }
+
+    /// Ends what is left of the command, such as children that a shell has left behind, at once. As [`Target::end`].
+    pub fn kill(self) {
+        self.signal(Signal::KILL);
     }
 
     fn signal(self, signal: Signal) {
@@ -109,7 +130,10 @@ impl Target {
     }
 
     /// Waits until the command has ended, and leaves it to be reaped.
-    fn wait(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Where there is no such command any more.
+    pub fn wait(self) -> io::Result<()> {
         loop {
             match waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
                 Ok(_) => return Ok(()),
@@ -127,7 +151,8 @@ fn cannot_start(name: &str, error: &io::Error) -> Failure {
     Failure::io(name, error)
 }
 
-fn describe(status: ExitStatus) -> String {
+/// How a command ended, in words that follow its name: `exited with 2`, `was killed by SIGKILL`.
+pub fn describe(status: ExitStatus) -> String {
     let Some(signal) = status.signal() else {
         return format!("exited with {}", status.code().unwrap_or_default());
     };
