@@ -16,6 +16,8 @@ pub struct Catalogue {
     stores: Vec<(StoreName, Store)>,
     unreachable: Vec<Failure>,
     keyring: Keyring,
+    /// Whether the stores are read as they were: the newest backup of then is no news, and no loss.
+    of_the_past: bool,
 }
 
 /// The backup that was meant, and where to read it.
@@ -42,7 +44,7 @@ impl Catalogue {
     /// # Errors
     /// [`Error::NoStore`] if none is named; what the first store says if none can be opened.
     pub fn open(from: &[Location], args: &StoreArgs, keyring: Keyring) -> Result<Self, Error> {
-        let mut catalogue = Catalogue { stores: Vec::new(), unreachable: Vec::new(), keyring };
+        let mut catalogue = Catalogue { stores: Vec::new(), unreachable: Vec::new(), keyring, of_the_past: args.as_of.is_some() };
         for location in from {
             match Store::open_for_read(location, args) {
                 Ok(store) => catalogue.stores.push((StoreName::new(location, args.endpoint_url.as_deref()), store)),
@@ -62,10 +64,14 @@ impl Catalogue {
     /// # Errors
     /// What the first store says if none can be read; if a cluster's public key cannot be read.
     pub fn list(&self, scope: &Scope) -> Result<Listing, Error> {
+        // Before the stores are: another process may see, and remember, what comes while they are read.
+        let seen = Seen::recall();
         let (shelves, mut listing) = self.read(scope, "")?;
-        self.witness(scope, &shelves, &mut listing)?;
+        if !self.of_the_past {
+            self.witness(seen, scope, &shelves, &mut listing)?;
+        }
         listing.shelve(shelves);
-        listing.entries.retain(|entry| scope.holds(&entry.backup));
+        listing.confine(scope);
         Ok(listing)
     }
 
@@ -83,12 +89,13 @@ impl Catalogue {
             }
             Selector::Latest | Selector::At(_) => self.list(scope)?,
         };
-        listing.entries.retain(|entry| scope.holds(&entry.backup));
+        listing.confine(scope);
         let chosen = listing.choose(selector)?.clone();
         let other_databases = match selector {
             Selector::Name(_) => Vec::new(),
             Selector::Latest | Selector::At(_) => listing.other_databases(&chosen.backup)?,
         };
+        listing.warnings.extend(listing.warning_of(&chosen));
         let manifest = &chosen.backup.manifest;
         let mut places = 0..;
         self.stores.retain(|_| places.next().is_some_and(|place| chosen.stores.contains(&place)));
@@ -120,14 +127,15 @@ impl Catalogue {
         }
     }
 
-    /// Holds the newest backups against those seen before, and remembers them. `shelves` must hold all manifests in scope.
-    fn witness(&self, scope: &Scope, shelves: &[(usize, Shelf)], listing: &mut Listing) -> Result<(), Error> {
-        let mut seen = Seen::recall();
+    /// Holds the newest backups against those `seen` before, and remembers them. `shelves` must hold all manifests in scope.
+    fn witness(&self, mut seen: Seen, scope: &Scope, shelves: &[(usize, Shelf)], listing: &mut Listing) -> Result<(), Error> {
         let mut news = false;
         for (place, shelf) in shelves {
             let store = &self.stores[*place].0;
             for kind in name::KINDS.into_iter().filter(|kind| scope.kind.is_none_or(|only| only == *kind)) {
-                let manifests: Vec<_> = shelf.backups.iter().map(|backup| &backup.manifest).filter(|it| it.kind == kind).collect();
+                // One that is marked for deletion was seen all the same.
+                let backups = shelf.backups.iter().chain(shelf.marked.iter().map(|(backup, _)| backup));
+                let manifests: Vec<_> = backups.map(|backup| &backup.manifest).filter(|it| it.kind == kind).collect();
                 let mut clusters = seen.clusters(store, kind);
                 clusters.extend(manifests.iter().map(|manifest| manifest.cluster.clone()));
                 clusters.sort_unstable();

@@ -6,6 +6,7 @@
 mod args;
 mod catalogue;
 pub mod chain;
+pub mod drills;
 mod error;
 mod key;
 mod keyring;
@@ -17,6 +18,9 @@ pub mod seen;
 mod select;
 pub mod signature;
 mod store;
+pub mod tombstone;
+
+pub use dr_pipe::args::moment;
 
 pub use args::{CatalogueArgs, ClusterArgs, FromArgs, PublicKeyArgs, SigningKeyArgs};
 pub use catalogue::{Catalogue, Found};
@@ -24,10 +28,11 @@ pub use chain::Chain;
 pub use error::Error;
 pub use key::{PublicKey, SigningKey};
 pub use keyring::Keyring;
-pub use listing::{Entry, Listing};
+pub use listing::{Entry, Listing, Marked};
 pub use publish::{Published, publish};
-pub use select::{Scope, Selector, moment, order};
+pub use select::{Scope, Selector, order};
 pub use store::Flaw;
+pub use tombstone::Tombstone;
 
 /// How to restore without any dr tool; lies beside the backups of every cluster.
 pub const RECOVERY: &str = include_str!("../RECOVERY.txt");

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use chrono::SecondsFormat;
 use dr_pipe::Failure;
 use dr_pipe::record::Backup;
 
-use crate::select::{Selector, order};
+use crate::select::{Scope, Selector, order};
 use crate::store::{Flaw, Shelf};
-use crate::{Error, name};
+use crate::{Error, Tombstone, name};
 
 /// One backup, and where it lies.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +26,22 @@ impl Entry {
     }
 }
 
+/// A backup that is marked for deletion in every store that holds it. It is whole still, and who names it gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marked {
+    /// The backup.
+    pub entry: Entry,
+    /// Its tombstone, as the first store that holds it shows it.
+    pub tombstone: Tombstone,
+}
+
 /// What the catalogues say, and what is wrong with them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listing {
-    /// All backups in scope, oldest first.
+    /// All backups in scope, oldest first; those that are marked for deletion are not among them.
     pub entries: Vec<Entry>,
+    /// Those that are marked for deletion, oldest first.
+    pub deleted: Vec<Marked>,
     /// Manifests and catalogues that are not to be trusted.
     pub flaws: Vec<Flaw>,
     /// What lies there without a signature, as `store: key`: no backup.
@@ -41,21 +53,45 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The entry that `selector` means.
+    /// The entry that `selector` means. One that is marked for deletion is meant only where it is named.
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Ambiguous`]; but where a better answer may be hidden by a flaw, or lie in a store
     /// that cannot be read, the error of that flaw or store: an older backup is never taken for the newest in silence.
     pub fn choose(&self, selector: &Selector) -> Result<&Entry, Error> {
         let chosen = match selector.choose(self.entries.iter().map(|entry| &entry.backup)) {
-            Ok(chosen) => chosen,
-            Err(error @ Error::NotFound(_)) => return Err(self.reason_for_nothing(selector).unwrap_or(error)),
+            Ok(chosen) => match self.deleted.iter().find(|marked| is_named(selector, &marked.entry.backup)) {
+                Some(marked) if !is_named(selector, chosen) => return Ok(&marked.entry),
+                _ => chosen,
+            },
+            Err(error @ Error::NotFound(_)) => {
+                return self.choose_marked(selector).unwrap_or_else(|| Err(self.nothing(selector, error)));
+            }
             Err(error) => return Err(error),
         };
         match self.flaws.iter().find(|flaw| self.may_hide(flaw, chosen, selector)) {
             Some(flaw) => Err(Failure::from(flaw.clone()).into()),
             None => Ok(self.entries.iter().find(|entry| entry.backup == *chosen).expect("chosen among these entries")),
         }
+    }
+
+    /// Among those that are marked, where one is named; none where none fits.
+    fn choose_marked(&self, selector: &Selector) -> Option<Result<&Entry, Error>> {
+        let Selector::Name(_) = selector else { return None };
+        match selector.choose(self.deleted.iter().map(|marked| &marked.entry.backup)) {
+            Ok(chosen) => self.deleted.iter().map(|marked| &marked.entry).find(|entry| entry.backup == *chosen).map(Ok),
+            Err(Error::NotFound(_)) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// What the user must know of `entry`, if it is marked for deletion.
+    pub(crate) fn warning_of(&self, entry: &Entry) -> Option<String> {
+        let Marked { tombstone, .. } = self.deleted.iter().find(|marked| marked.entry == *entry)?;
+        let day = |at: chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let (marked, gone) = (day(tombstone.deleted_at), day(tombstone.not_before_at));
+        let name = &tombstone.name;
+        Some(format!("{name} is marked for deletion on {marked}, its data goes after {gone}: dr-delete --undelete {name} keeps it"))
     }
 
     /// The databases of these entries other than that of `chosen`, the newest: it is of whichever was backed up last, which is
@@ -89,17 +125,43 @@ impl Listing {
         unreachable.chain(flaws).chain(unsigned).chain(self.warnings.iter().cloned()).collect()
     }
 
-    /// Puts what each store says together: the first store that holds a backup shows it.
+    /// Leaves only what is in `scope`.
+    pub(crate) fn confine(&mut self, scope: &Scope) {
+        self.entries.retain(|entry| scope.holds(&entry.backup));
+        self.deleted.retain(|marked| scope.holds(&marked.entry.backup));
+    }
+
+    /// Puts what each store says together: the first store that holds a backup shows it. One that is marked in some stores and
+    /// not in others, as where each keeps backups for another time, is there in the others.
     pub(crate) fn shelve(&mut self, shelves: Vec<(usize, Shelf)>) {
         let mut known = HashMap::new();
+        let mut marked = Vec::new();
         for (place, shelf) in shelves {
             for backup in shelf.backups {
                 self.add(&mut known, place, backup);
             }
+            marked.extend(shelf.marked.into_iter().map(|(backup, tombstone)| (place, backup, tombstone)));
             self.flaws.extend(shelf.flaws);
             self.unsigned.extend(shelf.unsigned);
+            self.warnings.extend(shelf.warnings);
+        }
+        for (place, backup, tombstone) in marked {
+            self.add_marked(&known, place, backup, tombstone);
         }
         self.entries.sort_by(|a, b| order(&a.backup).cmp(&order(&b.backup)));
+        self.deleted.sort_by(|a, b| order(&a.entry.backup).cmp(&order(&b.entry.backup)));
+    }
+
+    /// Adds a backup that is marked in the store at `place`, unless another store holds it unmarked.
+    fn add_marked(&mut self, known: &HashMap<String, usize>, place: usize, backup: Backup, tombstone: Tombstone) {
+        let manifest = &backup.manifest;
+        if known.contains_key(&name::manifest_key(&manifest.cluster, manifest.kind, &manifest.name)) {
+            return;
+        }
+        match self.deleted.iter_mut().find(|marked| marked.entry.backup.manifest == *manifest) {
+            Some(marked) => marked.entry.stores.push(place),
+            None => self.deleted.push(Marked { entry: Entry { backup, stores: vec![place] }, tombstone }),
+        }
     }
 
     /// Adds a backup found in the store at `place`; `known` tells where the entry of each manifest's key stands.
@@ -143,6 +205,14 @@ impl Listing {
         }
     }
 
+    /// Why nothing fits; `error` says that there is nothing.
+    fn nothing(&self, selector: &Selector, error: Error) -> Error {
+        self.reason_for_nothing(selector).unwrap_or_else(|| match self.deleted.len() {
+            0 => error,
+            count => Error::NotFound(format!("{selector}, but {count} that are marked for deletion, and can be named")),
+        })
+    }
+
     /// Why nothing fits, if there is a better reason than that there is nothing.
     fn reason_for_nothing(&self, selector: &Selector) -> Option<Error> {
         let named = |name: &str| match selector {
@@ -158,4 +228,9 @@ impl Listing {
         let manifest = self.unsigned.first()?.clone();
         Some(Error::BadSignature { manifest, why: "it has no signature".into() })
     }
+}
+
+/// Whether `selector` says the whole name of `backup`.
+fn is_named(selector: &Selector, backup: &Backup) -> bool {
+    matches!(selector, Selector::Name(name) if *name == backup.manifest.name)
 }

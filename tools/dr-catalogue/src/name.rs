@@ -8,6 +8,10 @@ use crate::Error;
 pub const MANIFEST: &str = ".json";
 /// Suffix of a manifest's signature.
 pub const SIGNATURE: &str = ".json.minisig";
+/// Suffix of a tombstone.
+pub const TOMBSTONE: &str = ".tombstone";
+/// Suffix of a tombstone's signature.
+pub const TOMBSTONE_SIGNATURE: &str = ".tombstone.minisig";
 /// The kinds of backup that lie in a catalogue, each in a folder of its own.
 pub const KINDS: [Kind; 3] = [Kind::Dump, Kind::Base, Kind::Files];
 
@@ -26,6 +30,16 @@ pub fn signature_key(cluster: &str, kind: Kind, name: &str) -> String {
     format!("{}{name}{SIGNATURE}", folder(cluster, kind))
 }
 
+/// The key of the tombstone of backup `name`.
+pub fn tombstone_key(cluster: &str, kind: Kind, name: &str) -> String {
+    format!("{}{name}{TOMBSTONE}", folder(cluster, kind))
+}
+
+/// The key of the signature of that tombstone.
+pub fn tombstone_signature_key(cluster: &str, kind: Kind, name: &str) -> String {
+    format!("{}{name}{TOMBSTONE_SIGNATURE}", folder(cluster, kind))
+}
+
 /// The key of the instructions that lie beside the backups of a cluster.
 pub fn recovery_key(cluster: &str) -> String {
     format!("{cluster}/RECOVERY.txt")
@@ -33,11 +47,21 @@ pub fn recovery_key(cluster: &str) -> String {
 
 /// Cluster, kind and name of a manifest's key; none for any other key.
 pub fn of_manifest(key: &str) -> Option<(&str, Kind, &str)> {
+    of_file(key, MANIFEST)
+}
+
+/// Cluster, kind and name of a tombstone's key; none for any other key.
+pub fn of_tombstone(key: &str) -> Option<(&str, Kind, &str)> {
+    of_file(key, TOMBSTONE)
+}
+
+/// Cluster, kind and name of the key of a backup's file with this suffix.
+fn of_file<'k>(key: &'k str, suffix: &str) -> Option<(&'k str, Kind, &'k str)> {
     let mut parts = key.split('/');
     let (cluster, kind, file) = (parts.next()?, parts.next()?, parts.next()?);
     let kind = KINDS.into_iter().find(|known| known.to_string() == kind)?;
     match parts.next() {
-        None => Some((cluster, kind, file.strip_suffix(MANIFEST)?)),
+        None => Some((cluster, kind, file.strip_suffix(suffix)?)),
         Some(_) => None,
     }
 }
@@ -56,15 +80,16 @@ pub fn is_safe(file: &str) -> Result<(), Error> {
 }
 
 /// Checks that `object` can be the object of backup `name`: a safe name that starts with it, and is none of the files of
-/// its manifest.
+/// its manifest or tombstone.
 ///
 /// # Errors
 /// [`Error::Malformed`] if not.
 pub fn is_object_of(object: &str, name: &str) -> Result<(), Error> {
     is_safe(name)?;
     is_safe(object)?;
+    let of_ours = |suffix| [MANIFEST, SIGNATURE, TOMBSTONE, TOMBSTONE_SIGNATURE].contains(&suffix);
     match object.strip_prefix(name) {
-        Some(suffix) if suffix.is_empty() || suffix.starts_with('.') && suffix != MANIFEST && suffix != SIGNATURE => Ok(()),
+        Some(suffix) if suffix.is_empty() || suffix.starts_with('.') && !of_ours(suffix) => Ok(()),
         _ => Err(Error::Malformed(format!("{object:?} is not an object of backup {name}"))),
     }
 }
@@ -83,6 +108,9 @@ mod tests {
         {
             assert_eq!(of_manifest(key), None, "{key}");
         }
+        let (tombstone, signature) = (tombstone_key("main", Kind::Dump, "n"), tombstone_signature_key("main", Kind::Dump, "n"));
+        assert_eq!(of_tombstone(&tombstone), Some(("main", Kind::Dump, "n")));
+        assert_eq!((of_manifest(&tombstone), of_manifest(&signature), of_tombstone(&signature)), (None, None, None));
     }
 
     #[test]
@@ -96,7 +124,8 @@ mod tests {
     #[test]
     fn an_object_belongs_to_one_backup() {
         assert!(is_object_of("n.tar.zst.age", "n").is_ok());
-        for object in ["m.tar.zst", "na.tar", "n.json", "n.json.minisig", "../n.tar", "n./x"] {
+        for object in ["m.tar.zst", "na.tar", "n.json", "n.json.minisig", "n.tombstone", "n.tombstone.minisig", "../n.tar", "n./x"]
+        {
             assert!(is_object_of(object, "n").is_err(), "{object}");
         }
     }

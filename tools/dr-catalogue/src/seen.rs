@@ -33,12 +33,21 @@ impl Seen {
         state::recall(FILE).unwrap_or_default()
     }
 
-    /// Keeps it for the next time.
+    /// Keeps it for the next time, beside what another process has seen meanwhile.
     ///
     /// # Errors
     /// Says why not, as a warning: a catalogue can be read without a witness.
-    pub fn remember(&self) -> Result<(), String> {
-        state::remember(FILE, self)
+    pub fn remember(self) -> Result<(), String> {
+        let mut all = Seen::recall();
+        for (store, folders) in self.0 {
+            let known = all.0.entry(store).or_default();
+            for (folder, newest) in folders {
+                if known.get(&folder).is_none_or(|known| known.sequence < newest.sequence) {
+                    known.insert(folder, newest);
+                }
+            }
+        }
+        state::remember(FILE, &all)
             .map_err(|error| format!("cannot remember the newest backups seen, to notice hidden ones: {error}"))
     }
 
@@ -101,6 +110,11 @@ impl StoreName {
             None => named.clone(),
         };
         StoreName { named, full }
+    }
+
+    /// The full name: under it a host remembers what it knows of the store.
+    pub fn full(&self) -> &str {
+        &self.full
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use dr_pipe::record::{Backup, Kind};
 
 use crate::Error;
@@ -83,20 +83,6 @@ impl fmt::Display for Selector {
 /// What backups are sorted by: when they were taken, then when they were stored, then their names.
 pub fn order(backup: &Backup) -> (DateTime<Utc>, u64, &str) {
     (backup.manifest.taken_at, backup.manifest.sequence, &backup.manifest.name)
-}
-
-/// A moment as people and machines write it: RFC 3339, or `YYYY-MM-DD HH:MM:SS` in UTC, with or without the word UTC.
-///
-/// # Errors
-/// Says how to write it.
-pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
-        return Ok(moment.to_utc());
-    }
-    let plain = text.strip_suffix("UTC").or_else(|| text.strip_suffix('Z')).unwrap_or(text).trim_end();
-    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
-    let parsed = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(plain, format).ok());
-    parsed.map(|moment| moment.and_utc()).ok_or_else(|| "write 2026-01-25T02:00:00Z or '2026-01-25 02:00:00 UTC'".into())
 }
 
 fn by_name<'a>(name: &str, backups: impl Iterator<Item = &'a Backup>) -> Result<&'a Backup, Error> {

@@ -74,6 +74,18 @@ pub fn verify_text(trusted: &[PublicKey], subject: Subject, text: &[u8], signatu
     Ok(())
 }
 
+/// Whether a signature file that is good is, to its last byte, as this program writes it for `file`, or as stock minisign does.
+/// Its first line is under no signature: damage to it, or to its last byte, shows nowhere else.
+pub fn is_intact(trusted: &[PublicKey], signature: &[u8], file: &str) -> bool {
+    let Some(Parsed { number, signature: detached, comment, global }) = parse(signature) else { return false };
+    let numbered = trusted.iter().filter(|key| key.number() == number);
+    let ours = numbered.map(|key| format!("minisign -Vm {file} -P {key}"));
+    let detached = STANDARD.encode([PREHASHED.as_slice(), &number, &detached].concat());
+    let rest = format!("\n{detached}\n{TRUSTED}{comment}\n{}\n", STANDARD.encode(global));
+    let written = |first: String| format!("{UNTRUSTED}{first}{rest}").into_bytes() == signature;
+    ours.chain(["signature from minisign secret key".to_owned()]).any(written)
+}
+
 /// What the signature of a manifest says it is for.
 fn trusted_comment(name: &str) -> String {
     format!("dr manifest {name}")

@@ -1,62 +1,12 @@
 //! Lists the backups of a store.
 
 mod args;
+mod deleted;
+mod estimate;
+mod list;
 mod print;
 mod wal;
 
-use std::process::ExitCode;
-
-use chrono::{DateTime, Utc};
-use dr_catalogue::{Listing, Scope, Selector};
-use dr_pipe::{Exit, Failure, Outcome, warn};
-
-use crate::args::Args;
-use crate::print::Row;
-
-fn main() -> ExitCode {
-    dr_pipe::run(|args| list(&args, Utc::now()))
-}
-
-/// Prints the backups asked for, each proved as far as keys are known; then says what is wrong with the others.
-fn list(args: &Args, now: DateTime<Utc>) -> Outcome {
-    let rows = match args.selector() {
-        Some(selector) => vec![one(args, &args.scope(), &selector)?],
-        None => return all(args, now),
-    };
-    print::rows(&rows, args.wants_table(), now)?;
-    Ok(Exit::Good)
-}
-
-fn one(args: &Args, scope: &Scope, selector: &Selector) -> Result<Row, Failure> {
-    let found = args.catalogue.open()?.find(scope, selector)?;
-    for warning in &found.warnings {
-        warn("dr-list", warning);
-    }
-    Ok(Row { backup: found.backup, copies: 1 + found.others.len() })
-}
-
-fn all(args: &Args, now: DateTime<Utc>) -> Outcome {
-    let mut listing = args.catalogue.open()?.list(&args.scope())?;
-    let rows: Vec<_> = std::mem::take(&mut listing.entries)
-        .into_iter()
-        .map(|entry| Row { copies: entry.copies(), backup: entry.backup })
-        .collect();
-    print::rows(&rows, args.wants_table(), now)?;
-    let mut failures = if args.wal { wal::list(args)? } else { Vec::new() };
-    let Listing { flaws, unsigned, unreachable, warnings, .. } = listing;
-    for key in unsigned {
-        warn("dr-list", format!("{key} has no signature and is passed over: not published, or tampered with"));
-    }
-    for warning in warnings {
-        warn("dr-list", warning);
-    }
-    failures.extend(flaws.into_iter().map(Failure::from).chain(unreachable));
-    // The worst decides the exit code, and is said last.
-    failures.sort_by(|a, b| (a.exit, &a.message).cmp(&(b.exit, &b.message)));
-    failures.dedup_by(|a, b| a.message == b.message);
-    let Some(worst) = failures.pop() else { return Ok(Exit::Good) };
-    for failure in failures {
-        warn("dr-list", failure.message);
-    }
-    Err(worst.leaving("all other backups are listed"))
+fn main() -> std::process::ExitCode {
+    dr_pipe::run(list::list)
 }

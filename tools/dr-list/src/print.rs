@@ -8,6 +8,8 @@ use dr_pipe::Failure;
 use dr_pipe::record::{self, Backup, Kind, Record, SignatureState};
 use indicatif::HumanBytes;
 
+use crate::estimate::Estimates;
+
 /// A backup to be shown.
 pub struct Row {
     /// The backup.
@@ -16,12 +18,15 @@ pub struct Row {
     pub copies: usize,
 }
 
-/// Prints backups on standard output.
+/// Prints backups on standard output: as a table where there are estimates of how long they take to restore.
 ///
 /// # Errors
 /// As [`out`].
-pub fn rows(rows: &[Row], as_table: bool, now: DateTime<Utc>) -> Result<(), Failure> {
-    out(|output| if as_table { writeln!(output, "{}", table(rows, now)) } else { json(rows, output) })
+pub fn rows(rows: &[Row], estimates: Option<&Estimates>, now: DateTime<Utc>) -> Result<(), Failure> {
+    out(|output| match estimates {
+        Some(estimates) => writeln!(output, "{}", table(rows, estimates, now)),
+        None => json(rows, output),
+    })
 }
 
 /// Prints on standard output. A reader that has seen enough and closes the pipe is no failure.
@@ -40,24 +45,25 @@ fn json(rows: &[Row], mut output: &mut dyn Write) -> io::Result<()> {
     rows.iter().try_for_each(|row| record::write(&mut output, &Record::Backup(Box::new(row.backup.clone()))))
 }
 
-const HEADER: [&str; 10] = ["NAME", "TAKEN (UTC)", "AGE", "KIND", "DATABASE", "PLAIN", "STORED", "ROWS", "SIGNATURE", "STORES"];
+const HEADER: [&str; 11] =
+    ["NAME", "TAKEN (UTC)", "AGE", "KIND", "DATABASE", "PLAIN", "STORED", "ROWS", "RESTORE", "SIGNATURE", "STORES"];
 
-fn table(rows: &[Row], now: DateTime<Utc>) -> String {
+fn table(rows: &[Row], estimates: &Estimates, now: DateTime<Utc>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(HEADER);
     for row in rows {
-        table.add_row(cells(row, now));
+        table.add_row(cells(row, estimates, now));
     }
     for (place, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if matches!(HEADER[place], "AGE" | "PLAIN" | "STORED" | "ROWS" | "STORES") {
+        if matches!(HEADER[place], "AGE" | "PLAIN" | "STORED" | "ROWS" | "RESTORE" | "STORES") {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-fn cells(Row { backup, copies }: &Row, now: DateTime<Utc>) -> [String; 10] {
+fn cells(Row { backup, copies }: &Row, estimates: &Estimates, now: DateTime<Utc>) -> [String; 11] {
     let manifest = &backup.manifest;
     let produced = &manifest.produced;
     let unknown = || "-".to_owned();
@@ -70,6 +76,7 @@ fn cells(Row { backup, copies }: &Row, now: DateTime<Utc>) -> [String; 10] {
         produced.plain_bytes.map_or_else(unknown, |bytes| HumanBytes(bytes).to_string()),
         HumanBytes(manifest.bytes).to_string(),
         produced.rows.map_or_else(unknown, |rows| rows.to_string()),
+        estimates.of(manifest),
         match backup.signature {
             SignatureState::Good => "good".into(),
             SignatureState::Unchecked => "unchecked".into(),

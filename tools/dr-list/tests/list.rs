@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use assert_cmd::Command;
-use dr_catalogue::{SigningKey, chain, manifest, name, signature};
+use dr_catalogue::{SigningKey, Tombstone, chain, manifest, name, signature, tombstone};
 use dr_pipe::record::{self, Kind, Manifest};
 use tempfile::TempDir;
 
@@ -112,10 +112,49 @@ fn a_table_says_what_people_want_to_know() {
     let listed = stores.list(&["--from", "near", "--table"]).assert().code(0);
     let text = String::from_utf8(listed.get_output().stdout.clone()).unwrap();
     let words: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(words[0], ["NAME", "TAKEN", "(UTC)", "AGE", "KIND", "DATABASE", "PLAIN", "STORED", "ROWS", "SIGNATURE", "STORES"]);
+    let header = ["NAME", "TAKEN", "(UTC)", "AGE", "KIND", "DATABASE", "PLAIN", "STORED", "ROWS", "RESTORE", "SIGNATURE", "STORES"];
+    assert_eq!(words[0], header);
     let (taken, rest) = (&words[1][..3], &words[1][5..]);
     assert_eq!(taken, [backup(25).name.as_str(), "2026-01-25", "02:00:00"]);
-    assert_eq!(rest, ["dump", "shop", "4.88", "KiB", "16", "B", "42", "unchecked", "1"]);
+    assert_eq!(rest, ["dump", "shop", "4.88", "KiB", "16", "B", "42", "-", "unchecked", "1"]);
+}
+
+#[test]
+fn a_table_estimates_from_signed_drills_how_long_a_restore_takes() {
+    let stores = near_with(&[25]);
+    let location = stores.path("near").display().to_string().parse().unwrap();
+    let store = dr_store::Store::open_for_read(&location, &dr_store::StoreArgs::default()).unwrap();
+    let publish = |name: &str, seconds: f64, passed: bool| {
+        let drill = serde_json::json!({
+            "type": "drill", "name": name, "drill": "restore-test", "cluster": "main", "passed": passed, "operator": "kim", "host": "h",
+            "started_at": "2026-01-25T03:00:00Z", "finished_at": "2026-01-25T03:30:00Z", "environment": "e", "recipients": [],
+            "stored_bytes": 32, "rto_seconds": seconds, "fetch_seconds": 0.0, "restore_seconds": seconds, "replay_seconds": 0.0,
+            "check_seconds": 0.0, "steps": [], "issues": [], "next_actions": []
+        });
+        let Ok(record::Record::Drill(drill)) = serde_json::from_value(drill) else { panic!() };
+        dr_catalogue::drills::publish_drill(&store, &drill, "", &stores.key).unwrap();
+    };
+    let public = stores.public();
+    let estimate = |arguments: &[&str]| {
+        let listed = stores.list(&[&["--from", "near", "--table"], arguments].concat()).assert().code(0);
+        let (out, said) = (listed.get_output().stdout.clone(), listed.get_output().stderr.clone());
+        let row = String::from_utf8(out).unwrap().lines().last().unwrap().to_owned();
+        (
+            row.split("42 ").last().unwrap().split("  ").find(|word| !word.is_empty()).unwrap().trim().to_owned(),
+            String::from_utf8(said).unwrap(),
+        )
+    };
+    publish("main_drill_20260125T030000Z_0001", 10.0, false);
+    assert_eq!(estimate(&["-p", &public]), ("-".into(), String::new()), "a drill that has not passed shows nothing");
+    publish("main_drill_20260125T030000Z_0002", 480.0, true);
+    assert_eq!(estimate(&["-p", &public]), ("~4 min".into(), String::new()), "half the size");
+    assert_eq!(estimate(&[]), ("-".into(), String::new()), "without a key none counts, and no word is lost on it");
+    // One that cannot be trusted changes nothing but that it is said.
+    fs::write(stores.path("near/main/drill/main_drill_20260125T030000Z_0003.json"), "{}").unwrap();
+    let (time, said) = estimate(&["-p", &public]);
+    assert!(time == "~4 min" && said.starts_with("dr-list: warning: ") && said.contains("0003.json"), "{time} {said}");
+    // For programs nothing of it is read.
+    assert_eq!(stores.names(&["--from", "near", "-p", &public]).len(), 1);
 }
 
 #[test]
@@ -427,4 +466,46 @@ fn runs_of_wal_are_listed_without_their_gaps() {
     let missing = stores.list(&["--from", "near", "--from", "nowhere", "--wal"]).assert().code(78);
     let told = String::from_utf8(missing.get_output().stderr.clone()).unwrap();
     assert_eq!(told.matches("nowhere").count(), 1, "{told}");
+}
+
+#[test]
+fn what_is_marked_for_deletion_is_listed_apart() {
+    let stores = near_with(&[24, 25]);
+    let Manifest { cluster, kind, name, object, bytes, sha256, .. } = backup(24);
+    let marked = Tombstone {
+        format: tombstone::FORMAT,
+        cluster,
+        kind,
+        name: name.clone(),
+        object,
+        sha256,
+        bytes,
+        reasons: vec!["no rule keeps it".into()],
+        deleted_at: "2026-03-01T00:00:00Z".parse().unwrap(),
+        not_before_at: "2026-03-04T00:00:00Z".parse().unwrap(),
+        host: "admin".into(),
+    };
+    let (text, stem) = (marked.to_bytes(), marked.stem());
+    fs::write(stores.path(&format!("near/{stem}.tombstone")), &text).unwrap();
+    // Signed by who deletes: the key that signs backups can mark none.
+    let key = stores.path("delete.key");
+    fs::write(&key, include_str!("../../dr-delete/tests/delete.key")).unwrap();
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let key = SigningKey::load(&key.display().to_string()).unwrap();
+    fs::write(stores.path(&format!("near/{stem}.tombstone.minisig")), tombstone::sign(&key, &text, &stem)).unwrap();
+    let public = format!("{},{}", stores.public(), key.public_key());
+    let near = ["--from", "near", "-p", &public];
+    assert_eq!(stores.names(&near), [backup(25).name]);
+    let deleted = stores.list(&[&near[..], &["--deleted"]].concat()).assert().code(0).stderr("");
+    let records = record::read(&mut deleted.get_output().stdout.as_slice()).unwrap();
+    let [record::Record::Deleted(deleted)] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(
+        (deleted.state.as_str(), deleted.name.as_deref(), deleted.not_before_at),
+        ("marked", Some(&*name), Some(marked.not_before_at))
+    );
+    let table = stores.list(&[&near[..], &["--deleted", "--table"]].concat()).assert().code(0);
+    let table = String::from_utf8(table.get_output().stdout.clone()).unwrap();
+    assert!(table.contains("GOES AFTER (UTC)") && table.contains("2026-03-04 00:00:00"), "{table}");
+    // Who names it gets it.
+    stores.list(&[&near[..], &[&name]].concat()).assert().code(0);
 }

@@ -56,6 +56,7 @@ impl World {
             stored_at: at,
             sequence: 1,
             recipients: vec!["age1recipient".into()],
+            tags: Vec::new(),
             stores: Vec::new(),
             produced: Produced {
                 kind: Kind::Dump,
@@ -63,6 +64,7 @@ impl World {
                 suffix: "tar.zst".into(),
                 host: None,
                 database: None,
+                only: None,
                 server_version: None,
                 system_identifier: None,
                 command: None,

@@ -1,0 +1,182 @@
+//! What is marked for deletion: a backup, or a range of WAL. Its tombstone, and what is told of it.
+
+use chrono::{DateTime, Utc};
+use dr_catalogue::{Error, PublicKey, SigningKey, Tombstone, name, tombstone};
+use dr_pipe::record::{Deleted, Record};
+use dr_wal::{SegmentName, layout};
+use serde::{Deserialize, Serialize};
+
+/// What the name of a range's tombstone begins with.
+const RANGE: &str = "delete-";
+
+/// Says that a range of WAL is going to be deleted, why, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeTombstone {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// The cluster whose WAL it is.
+    pub cluster: String,
+    /// Its timeline, counting from 1.
+    pub timeline: u32,
+    /// The first segment.
+    pub first: SegmentName,
+    /// The last segment.
+    pub last: SegmentName,
+    /// Why it is deleted, one reason each.
+    pub reasons: Vec<String>,
+    /// When it was marked.
+    pub deleted_at: DateTime<Utc>,
+    /// From when on it may be removed.
+    pub not_before_at: DateTime<Utc>,
+    /// The host that marked it.
+    pub host: String,
+}
+
+impl RangeTombstone {
+    /// Whether a segment lies in the range.
+    pub fn holds(&self, segment: &SegmentName) -> bool {
+        segment.timeline == self.first.timeline && self.first <= *segment && *segment <= self.last
+    }
+}
+
+/// The JSON object.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Typed {
+    Tombstone(RangeTombstone),
+}
+
+/// What is marked, or is going to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grave {
+    /// A backup.
+    Backup(Tombstone),
+    /// A range of WAL.
+    Wal(RangeTombstone),
+}
+
+impl Grave {
+    /// Reads the tombstone of a backup or range found under `key`, in the hand of `own` alone: what others have signed is not
+    /// carried out, as the host that backs up has a key that is trusted, too.
+    ///
+    /// # Errors
+    /// Where it is not signed by that key, or is not that of its key.
+    pub fn read(own: &PublicKey, key: &str, text: &[u8], signature: &[u8]) -> Result<Grave, Error> {
+        let stem = key.strip_suffix(name::TOMBSTONE).unwrap_or(key);
+        tombstone::verify(&[*own], stem, text, signature)?;
+        if name::of_tombstone(key).is_some() {
+            return tombstone::parse(key, text).map(Grave::Backup);
+        }
+        let bad = |why: String| Error::BadManifest { manifest: key.into(), why };
+        let Typed::Tombstone(range) = serde_json::from_slice(text).map_err(|error| bad(format!("no tombstone: {error}")))?;
+        let grave = Grave::Wal(range);
+        if grave.key() == key { Ok(grave) } else { Err(bad("it is that of another range".into())) }
+    }
+
+    /// What its keys begin with.
+    pub fn stem(&self) -> String {
+        match self {
+            Grave::Backup(tombstone) => tombstone.stem(),
+            Grave::Wal(RangeTombstone { cluster, first, last, .. }) => {
+                format!("{}{RANGE}{first}-{last}", layout::folder(cluster, first.timeline))
+            }
+        }
+    }
+
+    /// The key of its tombstone.
+    pub fn key(&self) -> String {
+        format!("{}{}", self.stem(), name::TOMBSTONE)
+    }
+
+    /// The key of that one's signature.
+    pub fn signature_key(&self) -> String {
+        format!("{}{}", self.stem(), name::TOMBSTONE_SIGNATURE)
+    }
+
+    /// Its tombstone and that one's signature.
+    pub fn signed(&self, key: &SigningKey) -> (Vec<u8>, Vec<u8>) {
+        let text = match self {
+            Grave::Backup(tombstone) => tombstone.to_bytes(),
+            Grave::Wal(range) => {
+                let mut text = serde_json::to_vec_pretty(&Typed::Tombstone(range.clone())).expect("texts and numbers make JSON");
+                text.push(b'\n');
+                text
+            }
+        };
+        let signature = tombstone::sign(key, &text, &self.stem());
+        (text, signature)
+    }
+
+    /// From when on its data may be removed.
+    pub fn not_before_at(&self) -> DateTime<Utc> {
+        match self {
+            Grave::Backup(tombstone) => tombstone.not_before_at,
+            Grave::Wal(range) => range.not_before_at,
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> String {
+        match self {
+            Grave::Backup(tombstone) => tombstone.name.clone(),
+            Grave::Wal(RangeTombstone { first, last, .. }) => format!("{first}-{last}"),
+        }
+    }
+
+    /// What is told of it.
+    pub fn told(&self, store: &str, done: Done, done_at: DateTime<Utc>) -> Record {
+        let Done { state, objects, bytes, held_until_at } = done;
+        let mut deleted = Deleted {
+            state: state.into(),
+            store: store.into(),
+            cluster: String::new(),
+            kind: None,
+            name: None,
+            first: None,
+            last: None,
+            object: None,
+            objects,
+            bytes,
+            not_before_at: Some(self.not_before_at()),
+            held_until_at,
+            done_at,
+        };
+        match self {
+            Grave::Backup(Tombstone { cluster, kind, name, .. }) => {
+                (deleted.cluster, deleted.kind, deleted.name) = (cluster.clone(), Some(*kind), Some(name.clone()));
+            }
+            Grave::Wal(RangeTombstone { cluster, first, last, .. }) => {
+                (deleted.cluster, deleted.first, deleted.last) = (cluster.clone(), Some(first.to_string()), Some(last.to_string()));
+            }
+        }
+        Record::Deleted(Box::new(deleted))
+    }
+}
+
+/// How far it went.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// As dr-records(5) lists them.
+    pub state: &'static str,
+    /// Objects that are gone.
+    pub objects: u64,
+    /// Bytes that are gone with them.
+    pub bytes: u64,
+    /// Until when the store keeps the next one locked.
+    pub held_until_at: Option<DateTime<Utc>>,
+}
+
+impl Done {
+    /// Nothing is gone.
+    pub fn nothing(state: &'static str) -> Done {
+        Done { state, objects: 0, bytes: 0, held_until_at: None }
+    }
+}
+
+/// First and last segment of the range whose tombstone has this key; none for any other key.
+pub fn ends(key: &str) -> Option<(SegmentName, SegmentName)> {
+    let (_, file) = key.rsplit_once('/')?;
+    let (first, last) = file.strip_prefix(RANGE)?.strip_suffix(name::TOMBSTONE)?.split_once('-')?;
+    let (first, last): (SegmentName, SegmentName) = (first.parse().ok()?, last.parse().ok()?);
+    (first.timeline == last.timeline && first <= last).then_some((first, last))
+}

@@ -1,0 +1,86 @@
+//! WAL goes by ranges: marked, then removed, oldest first.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+
+use support::{Made, World, base, decision, deleted, segment, states, stderr_of, wal_decision};
+
+/// Four bases and the WAL from segment 1 to 70 of two timelines.
+fn world() -> (World, String) {
+    let world = World::new();
+    let bases: Vec<Made> = vec![base(24 * 4, 20, 22), base(24 * 3, 30, 32), base(24 * 2, 40, 42), base(24, 60, 62)];
+    bases.iter().for_each(|made| world.put("store", made));
+    world.put_wal("store", 1..=70);
+    (world, bases.iter().map(|made| decision("keep", made, true)).collect())
+}
+
+#[test]
+fn a_range_of_wal_is_marked_rescued_and_goes_with_all_that_belongs_to_it() {
+    let (world, keep) = world();
+    let folder = "main/wal/00000001";
+    let of_range = [
+        format!("{folder}/{}.{}.zst", segment(5), "cd".repeat(16)),
+        format!("{folder}/{}.part/00000000-00012000.7f3a.zst", segment(6)),
+        format!("{folder}/{}.00000028.backup.zst", segment(7)),
+        format!("{folder}/{}.partial.zst", segment(8)),
+    ];
+    let not_of_it = [
+        format!("{folder}/00000001.history.zst"),
+        format!("{folder}/gap-0000000000100000-0000000000200000.json"),
+        format!("{folder}/{}.zst.mine", segment(5)),
+        format!("main/wal/00000002/{}.zst", segment(5).replacen("00000001", "00000002", 1)),
+        "main/wal/system.json".to_owned(),
+    ];
+    of_range.iter().chain(&not_of_it).for_each(|key| world.write("store", key, b"x"));
+    let before = world.files("store");
+    let told = keep.clone() + &wal_decision("delete", &segment(1), &segment(12));
+    let output = world.decide("", &told);
+    assert_eq!((stderr_of(&output, 0), states(&output)), (String::new(), vec!["marked".to_owned()]));
+    assert_eq!(deleted(&output)[0].first, Some(segment(1)));
+    assert_eq!(world.files("store").len(), before.len() + 2);
+
+    // It is there still, and may be kept after all.
+    let named = format!("{}-{}", segment(1), segment(12));
+    stderr_of(&world.delete(&format!("--undelete {named}")).output().unwrap(), 0);
+    assert!(world.files("store") == before);
+    stderr_of(&world.decide("", &told), 0);
+    // The next day decides on the same WAL again, and on a little more.
+    let more = world.decide("", &(keep.clone() + &wal_decision("delete", &segment(1), &segment(14))));
+    assert_eq!((stderr_of(&more, 0), states(&more)), (String::new(), vec!["marked".to_owned(), "waiting".to_owned()]));
+    assert_eq!(deleted(&more)[0].first, Some(segment(13)));
+
+    world.put("store", &base(-72, 65, 66));
+    let output = world.delete_at("+73h", "--finish").output().unwrap();
+    assert_eq!((stderr_of(&output, 0), states(&output)), (String::new(), vec!["removed".to_owned(); 2]));
+    let after = world.files("store");
+    let gone: Vec<_> = before.keys().filter(|key| !after.contains_key(*key)).collect();
+    let mut expected: Vec<_> = before.keys().filter(|key| (1..=14).any(|n| key.contains(&segment(n)))).collect();
+    expected.retain(|key| !not_of_it.contains(key));
+    assert_eq!(gone, expected);
+    assert_eq!(deleted(&output).iter().map(|deleted| deleted.objects).sum::<u64>(), gone.len() as u64);
+    assert!(!after.keys().any(|key| key.contains("tombstone")));
+}
+
+#[test]
+fn wal_that_a_rescued_base_needs_stays() {
+    let (world, keep) = world();
+    let oldest = base(24 * 5, 5, 6);
+    world.put("store", &oldest);
+    let told = keep + &decision("delete", &oldest, true) + &wal_decision("delete", &segment(1), &segment(12));
+    assert_eq!(states(&world.decide("", &told)), ["marked", "marked"]);
+    stderr_of(&world.delete(&format!("--undelete {}", oldest.manifest.name)).output().unwrap(), 0);
+    world.put("store", &base(-72, 65, 66));
+    let said = world.refuses(world.delete_at("+73h", "--finish"), "", 80);
+    assert!(said.contains(&format!("is needed by {}, which stays", oldest.manifest.name)) && said.contains("--undelete"), "{said}");
+}
+
+#[test]
+fn f89_wal_stays_where_bases_stop_coming() {
+    let (world, keep) = world();
+    stderr_of(&world.decide("", &(keep + &wal_decision("delete", &segment(1), &segment(12)))), 0);
+    let said = world.refuses(world.delete_at("+73h", "--finish"), "", 80);
+    assert!(said.contains("the newest of the base backups is 4 d old"), "{said}");
+    fs::remove_dir_all(world.path("state")).unwrap();
+}
