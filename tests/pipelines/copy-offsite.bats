@@ -1,0 +1,107 @@
+#!/usr/bin/env bats
+# copy-offsite: what a cluster has goes to another place, and comes back from there.
+
+load pipelines
+
+# What `setup` does, and the settings of a cluster that is copied; $1 is added to them.
+offsite() {
+    mkdir -p etc
+    printf '%s\n' "DR_FROM=$PWD/store" "DR_COPY_TO=$PWD/offsite" "DR_PUBLIC_KEY=$KEYS/signs.pub" "$@" >etc/main.env
+    env -u DR_FROM -u DR_TO -u DR_RECEIPT DR_ETC="$PWD/etc" "$PROJECT/scripts/copy-offsite" main
+}
+
+# A base backup of the cluster, and the segment of WAL after it.
+back_up_cluster() {
+    rm -f "$DR_RECEIPT"
+    dr-base --with-wal | dr-encrypt | dr-push
+    dr-seal <"$DR_RECEIPT" >/dev/null
+    rm -f "$DR_RECEIPT"
+    SEGMENT=$(psql -AtXc "SELECT pg_walfile_name(pg_current_wal_lsn())" -c "SELECT pg_switch_wal()" postgres | head -n 1)
+    # The server recycles its own before long.
+    cp "$PGHOST/data/pg_wal/$SEGMENT" .
+    dr-wal-push "$SEGMENT"
+}
+
+# Whether all that is in a store's folder is in another one, byte for byte.
+holds() {
+    (cd "$1" && find main -type f ! -name RECOVERY.txt) | while read -r file; do cmp "$1/$file" "$2/$file"; done
+}
+
+@test "backups and WAL are copied, without the key, and the database comes back from the copy" {
+    back_up
+    back_up_cluster
+    DR_IDENTITY=/nowhere offsite
+    holds store offsite
+    holds offsite store
+    mv store gone
+    export DR_FROM=$PWD/offsite
+    restores
+    dr-pull --kind base latest >pulled
+    [ "$(sha256sum <pulled | cut -d' ' -f1)" = "$(dr-list --kind base --json | jq -r .sha256)" ]
+    dr-wal-fetch "$SEGMENT" fetched
+    cmp "$SEGMENT" fetched
+    mv gone store
+    run offsite
+    [ "$status $output" = "0 " ]
+}
+
+@test "f68 what is damaged is not copied, is told of, and keeps nothing else from being copied" {
+    back_up
+    damage "$(object .age)"
+    back_up
+    run -65 offsite
+    [[ $output == *"dr-copy: error: main_dump_"*"it must be"* ]]
+    [[ $output == *"copy-offsite: error: everything failed, exit code 65" ]]
+    [ "$(DR_FROM=$PWD/offsite backups)" = 1 ]
+    DR_FROM=$PWD/offsite restores
+}
+
+@test "the newest backup of each kind goes to the monthly store, once a month" {
+    back_up
+    back_up_cluster
+    offsite "MONTHLY_TO=$PWD/monthly" "DATABASES=shop" "MONTHLY_STORAGE_CLASS=DEEP_ARCHIVE"
+    export DR_FROM=$PWD/monthly
+    [ "$(dr-list --json | jq -r .kind | sort | xargs)" = "base dump" ]
+    first=$(dr-list --json | jq -r .name)
+    [ ! -d monthly/main/wal ]
+    DR_FROM=$PWD/store back_up
+    offsite "MONTHLY_TO=$PWD/monthly"
+    [ "$(dr-list --json | jq -r .name)" = "$first" ]
+    [ "$(DR_FROM=$PWD/offsite backups)" = 3 ]
+    # A month later there is one of this month again, but no new base.
+    DR_FROM=$PWD/store faketime '+33 days' bash -c "$(declare -f back_up pipe); back_up"
+    faketime '+33 days' bash -c "$(declare -f offsite); offsite MONTHLY_TO=$PWD/monthly"
+    [ "$(dr-list --json | jq -r .kind | sort | xargs)" = "base dump dump" ]
+    restores
+}
+
+@test "one place that is missing keeps the other from nothing" {
+    back_up
+    mkdir place && touch place/file
+    run -74 offsite "DR_COPY_TO=$PWD/place/file,$PWD/offsite" "MONTHLY_TO=$PWD/monthly"
+    [ "$(DR_FROM=$PWD/offsite backups)$(DR_FROM=$PWD/monthly backups)" = 11 ]
+    run -66 offsite "DR_COPY_FROM=$PWD/offsite" "DR_COPY_TO=$PWD/third" "DR_CLUSTER=other"
+    [[ $output == *"standard input is empty"* ]]
+}
+
+@test "what backup stores its own way is not asked of copies, and what is asked of copies is" {
+    back_up
+    export DR_LOCK_UNTIL=+30d
+    offsite
+    run -64 offsite "DR_COPY_OPTIONS='--lock-until +30d'"
+    [[ $output == *"no store that could lock"* ]]
+}
+
+@test "copy-offsite says how it is used, and which settings are missing" {
+    for call in "" "--help" "main other"; do
+        # shellcheck disable=SC2086 # a list of words
+        run -64 "$PROJECT/scripts/copy-offsite" $call
+        [[ $output == usage:* ]]
+    done
+    DR_ETC=$PWD/nowhere run -78 "$PROJECT/scripts/copy-offsite" main
+    [[ $output == *"there is no $PWD/nowhere/main.env"* ]]
+    mkdir etc && touch etc/main.env
+    unset DR_FROM
+    DR_ETC=$PWD/etc run -1 "$PROJECT/scripts/copy-offsite" main
+    [[ $output == *"no store is named"* ]]
+}
