@@ -6,11 +6,13 @@ use std::os::fd::AsFd;
 
 use chrono::{DateTime, Utc};
 use dr_crypt::{Encrypting, Encryptor, Error, Format, Recipients};
+use dr_pipe::drilled::Drilled;
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{Encrypted, Extent, Receipt, Record, Start};
 use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, WriteBehind, stream, warn};
 
 use crate::args::Args;
+use crate::proved;
 
 const TOOL: &str = "dr-encrypt";
 
@@ -23,6 +25,9 @@ pub fn encrypt(args: Args) -> Outcome {
     let recipients = Recipients::read(&args.recipients, TOOL)?;
     if recipients.given().len() == 1 && !args.single_recipient {
         warn(TOOL, "only one recipient: who loses that one key loses every backup; add one that is kept elsewhere");
+    }
+    if let Some(age) = args.drilled_within {
+        proved::complaints(recipients.given(), &Drilled::recall(), age, started_at).for_each(|complaint| warn(TOOL, complaint));
     }
     let encryptor = Encryptor::new(&recipients)?;
     let mut receipts = Receipts::open(args.receipt.receipt.as_deref())?;

@@ -2,6 +2,7 @@
 
 mod args;
 mod encrypt;
+mod proved;
 
 fn main() -> std::process::ExitCode {
     dr_pipe::run(encrypt::encrypt)

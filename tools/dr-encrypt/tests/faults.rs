@@ -230,3 +230,31 @@ fn a_regular_file_as_output_is_whole_before_the_receipt() {
     let last = receipts(&path).pop();
     assert!(matches!(last, Some(Record::Receipt(receipt)) if receipt.output.unwrap().sha256 == Sha256::of(&written)));
 }
+
+#[test]
+fn f74_a_recipient_whose_key_no_drill_has_proved_is_warned_of() {
+    let state = tempfile::tempdir().unwrap();
+    let encrypt = |age: &[&str]| {
+        let output = run(dr_encrypt().args(age).env("DR_STATE", state.path()).stdout(Stdio::piped()), b"x");
+        assert!(output.status.success() && !output.stdout.is_empty(), "it only warns");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let seen = |ago: chrono::TimeDelta, key: &str| {
+        let at = (chrono::Utc::now() - ago).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        std::fs::write(state.path().join("drills.json"), format!("{{\"{key}\":\"{at}\"}}")).unwrap();
+    };
+    let within = ["--drilled-within", "30d"];
+    assert_eq!(encrypt(&[]), "", "nobody has asked");
+    let unknown = format!("dr-encrypt: warning: recipient {RECIPIENT}: no drill is known to have restored what it can decrypt; ");
+    assert!(encrypt(&within).starts_with(&unknown), "{}", encrypt(&within));
+    seen(chrono::TimeDelta::days(1), "age1another");
+    assert!(encrypt(&within).starts_with(&unknown), "{}", encrypt(&within));
+    seen(chrono::TimeDelta::days(29), RECIPIENT);
+    assert_eq!(encrypt(&within), "");
+    seen(chrono::TimeDelta::days(31), RECIPIENT);
+    assert!(encrypt(&within).contains("the last drill that proved it ended at 20"), "{}", encrypt(&within));
+    seen(chrono::TimeDelta::days(-1), RECIPIENT);
+    assert!(encrypt(&within).contains("ended in the future"), "{}", encrypt(&within));
+    std::fs::write(state.path().join("drills.json"), "damaged").unwrap();
+    assert!(encrypt(&within).starts_with(&unknown), "{}", encrypt(&within));
+}
