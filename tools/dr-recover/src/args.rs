@@ -8,8 +8,8 @@ use dr_catalogue::{FromArgs, PublicKeyArgs};
 use dr_crypt::IdentityArgs;
 use dr_pipe::args::{JobsArgs, cluster_name};
 use dr_store::StoreArgs;
+use dr_wal::Lsn;
 use dr_wal::window::TimelineChoice;
-use dr_wal::{Lsn, Timeline};
 
 use crate::moment::moment;
 use crate::tablespaces::Mapping;
@@ -110,6 +110,10 @@ pub struct Args {
     /// With --start: follow the replay until the target is reached
     #[arg(long, env = "DR_WAIT", value_parser = FalseyValueParser::new(), requires = "start")]
     pub wait: bool,
+
+    /// Start and follow a server that reaches nothing and that nobody reaches, whatever the backup's settings say: for drills
+    #[arg(long, env = "DR_ISOLATED", value_parser = FalseyValueParser::new(), conflicts_with_all = ["standby", "listen"])]
+    pub isolated: bool,
 
     /// With --start: the programs of the server [default: found by its version]
     #[arg(long, value_name = "DIR", env = "DR_BINDIR")]
@@ -224,6 +228,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use clap::{CommandFactory, Parser};
+    use dr_wal::Timeline;
 
     use super::*;
 

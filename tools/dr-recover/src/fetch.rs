@@ -43,6 +43,12 @@ pub fn command(args: &Args, stores: &[&Location]) -> Result<String, Failure> {
     if args.store.patience != dr_store::StoreArgs::default().patience {
         flag("--patience", args.store.patience.to_string());
     }
+    if let Some(moment) = args.store.as_of {
+        flag("--as-of", moment.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true));
+    }
+    if let Some(days) = args.store.thaw {
+        flag("--thaw", days.to_string());
+    }
     if let Some(content) = &args.prefer_content {
         flag("--prefer-content", content.clone());
     }

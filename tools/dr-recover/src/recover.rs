@@ -12,8 +12,9 @@ use dr_wal::{Timeline, WalName};
 
 use crate::TOOL;
 use crate::adapt;
-use crate::args::Args;
+use crate::args::{Action, Args};
 use crate::choose::{Chosen, Goal};
+use crate::isolation::Isolation;
 use crate::plan::{self, Planned};
 use crate::server::{self, Arrived, Followed, Launch, State};
 use crate::write::Work;
@@ -24,8 +25,7 @@ use crate::write::Work;
 /// As dr-recover(1) lists them.
 pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
     let started_at = now();
-    let below = args.tablespaces_below.as_deref().map(absolute).transpose()?;
-    let args = &Args { into: absolute(&args.into)?, tablespaces_below: below, ..args.clone() };
+    let args = &settled(args)?;
     if !args.preflight {
         not_as_root()?;
     }
@@ -72,18 +72,36 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
         recovered.state = "started".into();
         if args.wait {
             let arrived = wait(&launch, &planned, &work)?;
+            if arrived.state == State::Promoted {
+                launch.enclose()?;
+            }
             recovered.replay_seconds = Some(seconds(restored_at, now()));
             tell(&mut recovered, &arrived);
         }
         recovered.finished_at = now();
     }
-    if !args.standby {
+    if !args.standby && !args.isolated {
         warn(
             TOOL,
             "archive_mode is off in postgresql.auto.conf: before this server is used, give it an archive of its own, and turn it on",
         );
     }
     print(&Record::Recovered(Box::new(recovered)))
+}
+
+/// What was asked for, with absolute paths, and with what an isolated server implies.
+fn settled(args: &Args) -> Result<Args, Failure> {
+    if args.isolated && args.target.target_action == Action::Pause {
+        let hint = "leave --target-action out: what is isolated may be opened";
+        return Err(Failure::new(Exit::Usage, "an isolated server does not pause: nobody may connect while it replays", hint));
+    }
+    Ok(Args {
+        into: absolute(&args.into)?,
+        tablespaces_below: args.tablespaces_below.as_deref().map(absolute).transpose()?,
+        start: args.start || args.isolated,
+        wait: args.wait || args.isolated,
+        ..args.clone()
+    })
 }
 
 fn not_as_root() -> Result<(), Failure> {
@@ -127,7 +145,7 @@ fn wait(launch: &Launch, planned: &Planned<'_>, work: &Work<'_>) -> Result<Arriv
                 start(launch, true)?;
             }
             Followed::TooLow(name, value) => {
-                launch.stop()?;
+                launch.stop("immediate")?;
                 let line = format!("{name} = '{value}'\n");
                 if raised.contains(&line) {
                     let message = format!("the server does not go on: {name} must be {value} or more");
@@ -150,7 +168,7 @@ fn wait(launch: &Launch, planned: &Planned<'_>, work: &Work<'_>) -> Result<Arriv
             Ok(arrived)
         }
         Some(why) => {
-            launch.stop()?;
+            launch.stop("immediate")?;
             let hint = format!("the server was stopped: do not use {}; report this, with its log", launch.data.display());
             Err(Failure::new(Exit::Damaged, format!("the server ended its recovery too early: {why}"), hint))
         }
@@ -195,12 +213,14 @@ fn launch(args: &Args, planned: &Planned<'_>) -> Result<Launch, Failure> {
         let message = format!("{} does not say which PostgreSQL it is of", planned.manifest.name);
         Failure::new(Exit::Config, message, "start the server yourself: leave --start out; nothing was written")
     })?;
+    let socket_dir = args.socket_dir.as_deref().map_or_else(|| Ok(args.into.clone()), absolute)?;
     Ok(Launch {
         pg_ctl: Launch::programs(args.bindir.as_deref(), major)?,
         data: args.into.clone(),
         port: args.port,
-        socket_dir: args.socket_dir.as_deref().map_or_else(|| Ok(args.into.clone()), absolute)?,
         listen: args.listen.clone(),
+        isolation: args.isolated.then(|| Isolation::prepare(major, &socket_dir)).transpose()?,
+        socket_dir,
     })
 }
 

@@ -14,6 +14,7 @@ use dr_pipe::{Exit, Failure};
 use dr_postgres::clients::Client;
 use dr_wal::{History, Lsn, Timeline, WalName};
 
+use crate::isolation::Isolation;
 use crate::settings::sh;
 use crate::{adapt, directory};
 
@@ -47,6 +48,8 @@ pub struct Launch {
     pub socket_dir: PathBuf,
     /// On which addresses it listens; usually none.
     pub listen: String,
+    /// What keeps it from reaching anything, where it is only to prove something.
+    pub isolation: Option<Isolation>,
 }
 
 /// What a log says, so far.
@@ -68,6 +71,8 @@ pub struct Heard {
     pub fetch_failed: Option<String>,
     /// It was to make a tablespace, and must not before somebody has looked where.
     pub guarded: bool,
+    /// It takes connections, and writes.
+    pub open: bool,
     /// A setting that is lower than the server had it when it wrote the WAL, and its value then: replay does not go on.
     pub too_low: Option<(String, u32)>,
 }
@@ -149,10 +154,15 @@ impl Launch {
             ("log_line_prefix", "%m [%p] ".into()),
             ("log_timezone", "UTC".into()),
         ];
-        let options: Vec<_> = options.iter().map(|(name, value)| format!("-c {}", sh(&format!("{name}={value}")))).collect();
+        if self.isolation.is_some() {
+            directory::make(&self.socket_dir)?;
+        }
+        let isolated = self.isolation.as_ref().map(|isolation| isolation.settings(&self.data)).transpose()?.unwrap_or_default();
+        let options: Vec<_> =
+            options.iter().chain(&isolated).map(|(name, value)| format!("-c {}", sh(&format!("{name}={value}")))).collect();
         let log = self.data.join(LOG);
         adapt::append(&log, &format!("{STARTS}\n"))?;
-        let mut command = Command::new(&self.pg_ctl);
+        let mut command = self.isolation.as_ref().map_or_else(|| Command::new(&self.pg_ctl), |it| it.command(&self.pg_ctl));
         command.args(["start", "-W", "-s", "-D"]).arg(&self.data).arg("-l").arg(log);
         command.arg("-o").arg(options.join(" "));
         let output = dr_pipe::child::output(&mut command).map_err(|error| Failure::io(self.pg_ctl.display(), &error))?;
@@ -202,14 +212,33 @@ impl Launch {
         }
     }
 
-    /// Ends a server that must not be used.
+    /// Ends a server in a mode of pg_ctl's, and waits until it has ended, or an hour.
     ///
     /// # Errors
     /// 74 where pg_ctl cannot be run.
-    pub fn stop(&self) -> Result<(), Failure> {
+    pub fn stop(&self, mode: &str) -> Result<(), Failure> {
         let mut command = Command::new(&self.pg_ctl);
-        command.args(["stop", "-w", "-s", "-m", "immediate", "-D"]).arg(&self.data);
+        command.args(["stop", "-w", "-t", "3600", "-s", "-m", mode, "-D"]).arg(&self.data);
         dr_pipe::child::output(&mut command).map(drop).map_err(|error| Failure::io(self.pg_ctl.display(), &error))
+    }
+
+    /// Starts a server that has recovered again, where it reaches nothing: what the database holds runs only there. Fetching
+    /// WAL takes a network. Nothing is done with one that is not isolated, or where the system allows no such thing.
+    ///
+    /// # Errors
+    /// As starting it.
+    pub fn enclose(&self) -> Result<(), Failure> {
+        let Some(isolation) = self.isolation.as_ref().and_then(Isolation::enclosed) else { return Ok(()) };
+        self.stop("fast")?;
+        let enclosed = Launch { isolation: Some(isolation), ..self.clone() };
+        enclosed.start()?;
+        while !enclosed.heard().open {
+            if enclosed.pid()?.is_none() {
+                return Err(enclosed.last_words());
+            }
+            std::thread::park_timeout(INTERVAL);
+        }
+        Ok(())
     }
 
     /// Why it has ended.
@@ -290,8 +319,11 @@ pub fn hear(log: &str) -> Heard {
             heard.state = State::Paused;
         } else if after("LOG:  shutdown at recovery target").is_some() {
             heard.state = State::ShutDown;
-        } else if after("LOG:  database system is ready to accept connections").is_some() && heard.timeline.is_some() {
-            heard.state = State::Promoted;
+        } else if after("LOG:  database system is ready to accept connections").is_some() {
+            heard.open = true;
+            if heard.timeline.is_some() {
+                heard.state = State::Promoted;
+            }
         } else if let Some(rest) = after("dr-wal-fetch: error: ") {
             heard.fetch_failed = Some(rest.trim().to_owned());
         } else if let Some(rest) = after("DETAIL:  ").filter(|rest| rest.contains(" is a lower setting than on the primary server"))

@@ -5,6 +5,7 @@ mod directories;
 mod fixture;
 mod forks;
 mod holes;
+mod isolated;
 mod past;
 mod preflight;
 mod tablespaces;

@@ -1,0 +1,102 @@
+#!/usr/bin/env bats
+# The weekly restore test: it passes only if what was restored is what was dumped, and it leaves nothing but its report.
+
+load pipelines
+load drills
+
+@test "f85 restore-test proves the newest dump of a database, and reports it" {
+    back_up
+    echo "SELECT count(*) > 100 FROM hotel.reservation; SELECT 'ok: ' || count(*) FROM hotel.guest;" >etc/main.assertions.sql
+    run -0 drill restore-test main --database shop
+    [[ ${lines[-1]} == "$PWD/reports/main_restore-test_"*.md ]]
+    grep -q '^\*\*PASSED' reports/*.md
+    [ "$(said '.passed, (.steps | map(.name) | join(" "))')" = "true backup server restore fingerprint amcheck assertions" ]
+    [ "$(said '.backup, .environment')" = "$(dr-list --latest --json | jq -r .name) throw-away" ]
+    nothing_is_left
+}
+
+@test "f85 what is empty, or asserts nothing, does not pass" {
+    createdb hollow
+    psql -qXc "CREATE TABLE booking (at timestamptz)" hollow
+    dr-dump hollow | dr-encrypt | dr-push
+    dr-seal <"$DR_RECEIPT" >/dev/null
+    dropdb hollow
+    for assertion in "SELECT count(*) > 0 FROM booking" "SELECT max(at) > now() - interval '1 day' FROM booking" "SELECT FROM booking"; do
+        echo "$assertion" >etc/main.assertions.sql
+        run -1 drill restore-test main
+        [ "$(said '.passed, .issues[]')" = "false step assertions failed: exit code 1" ]
+        rm -r reports
+    done
+    nothing_is_left
+}
+
+@test "f68 restore-test fails where one bit in the store is another, and where there is nothing to restore" {
+    run -1 drill restore-test main
+    [[ $(said '.issues[0]') == "step backup failed: "* ]]
+    rm -r reports
+    back_up
+    damage "$(object .tar.zst.age)"
+    run -1 drill restore-test main
+    [[ $(said '.passed, .issues[]') == "false step restore failed: exit code "*" required step fingerprint did not run"* ]]
+    grep -q '^\*\*NOT PASSED' reports/*.md
+    nothing_is_left
+}
+
+@test "any dump of a week, or one that is named, can be taken; and the server can be kept" {
+    back_up
+    first=$(dr-list --latest --json | jq -r .name)
+    export AMCHECK=no
+    run -0 drill restore-test main "$first"
+    [ "$(said .backup)" = "$first" ]
+    rm -r reports
+    KEEP=yes run -0 drill restore-test main --random
+    [ "$(said '.backup, (.steps | map(.name) | join(" "))')" = "$first backup server restore fingerprint" ]
+    kept=$(echo "$DRILL_DIR"/*)
+    [[ $output == *"drill: kept: $kept"* ]]
+    [ "$(psql -h "$kept/server" -AtXc "SELECT count(*) > 0 FROM hotel.guest" restored)" = t ]
+    "$PROJECT/scripts/throwaway-server" stop "$kept/server"
+    rm -r "$kept"
+}
+
+@test "f84 restore-test that is stopped leaves no server and no directory" {
+    back_up
+    for until in server/data/PG_VERSION server/.s.PGSQL.5432 restored; do
+        stop_at "$until" "$PROJECT/scripts/restore-test" main
+        nothing_is_left
+    done
+    [ ! -e reports ]
+}
+
+# What functions of a database on that server reach: whether the suite's own server, and how many interfaces of a network.
+reach() {
+    psql -h "$1" -XAtq -c "CREATE TEMP TABLE said (line text)" -c "COPY said FROM PROGRAM
+        'psql -h $PGHOST -Atc ''SELECT 1'' 2>&1 | grep -c ^1; grep -c : /proc/net/dev'" -c "TABLE said" postgres | paste -sd ' '
+}
+
+@test "f84 a throw-away server reaches nothing, and is removed only where it was made" {
+    server=$DRILL_DIR/server
+    "$PROJECT/scripts/throwaway-server" start "$server" 15
+    [[ $(reach "$PGHOST") == "1 "[2-9]* ]]
+    [ "$(reach "$server")" = "0 1" ]
+    [ "$(psql -h "$server" -AtXc "SELECT string_agg(setting, ',' ORDER BY name) FROM pg_settings
+        WHERE name IN ('archive_mode', 'listen_addresses', 'shared_preload_libraries')" postgres)" = "off,," ]
+    run -80 "$PROJECT/scripts/throwaway-server" stop "$SCRATCH/pg"
+    run -73 "$PROJECT/scripts/throwaway-server" start "$server" 15
+    run -78 "$PROJECT/scripts/throwaway-server" start "$DRILL_DIR/other" 99
+    "$PROJECT/scripts/throwaway-server" stop "$server"
+    nothing_is_left
+}
+
+@test "the scripts of drills say how they are used, and which settings are missing" {
+    for call in restore-test "restore-test --random" drill-pitr restore-to-staging "restore-to-staging main" drill-verdict assertions \
+        counts "drill main" enclose throwaway-server "throwaway-server start x"; do
+        # shellcheck disable=SC2086 # a list of words
+        run -64 "$PROJECT/scripts/"$call
+        [[ $output == usage:* ]]
+    done
+    for call in "restore-test main" "drill-pitr main" "restore-to-staging main shop"; do
+        # shellcheck disable=SC2086 # a list of words
+        DR_ETC=$PWD/nowhere run -78 "$PROJECT/scripts/"$call
+        [[ $output == *"there is no $PWD/nowhere/main.env"* ]]
+    done
+}
