@@ -32,5 +32,5 @@ pub use piece::{Piece, Pieces};
 pub use read_at::{ReadAt, Seekable};
 pub use reader::{MemberReader, Reader};
 pub use toc::{Frame, Member};
-pub use verify::verify;
+pub use verify::{verify, verify_each};
 pub use writer::{Options, Writer};

@@ -22,17 +22,30 @@ const COMPARED_BYTES: usize = 64 << 10;
 /// The first thing that is wrong: see [`Error`].
 pub fn verify(source: &mut (impl ReadAt + ?Sized), size: u64, root: Option<&ArchiveRoot>) -> Result<Finished, Error> {
     let contents = Arc::new(Contents::open(source, size, root)?);
-    let mut reader = Reader::new(Arc::clone(&contents), &mut *source);
+    verify_each(source, &contents, |_, _, _| {})?;
+    Ok(contents.finished())
+}
+
+/// As [`verify`], of an archive that is open already, and shows the bytes of every member to `visit` on the way: the member, where
+/// in it they begin, and the bytes. They come in the order of the tar; a member without bytes does not come.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_each(
+    source: &mut (impl ReadAt + ?Sized),
+    contents: &Arc<Contents>,
+    mut visit: impl FnMut(&Member, u64, &[u8]),
+) -> Result<(), Error> {
+    let mut reader = Reader::new(Arc::clone(contents), &mut *source);
     let mut tape = Tape::new(contents.members(), contents.taken_at_unix_seconds());
     for (number, frame) in (0..).zip(contents.frames()) {
-        let sound = tape.pass(reader.frame(number)?);
+        let sound = tape.pass(reader.frame(number)?, &mut visit);
         if !sound {
             let what = format!("frame {number} holds a tar that is not the one of the table of contents");
             return Err(Error::malformed(what, frame.offset));
         }
     }
-    verify_seek_table(source, &contents, size)?;
-    Ok(contents.finished())
+    verify_seek_table(source, contents, contents.finished().stored_bytes)
 }
 
 fn verify_seek_table(source: &mut (impl ReadAt + ?Sized), contents: &Contents, size: u64) -> Result<(), Error> {
@@ -56,17 +69,19 @@ struct Tape<'c> {
     taken_at_unix_seconds: u64,
     /// What is left of a header or of zeroes; expected byte by byte.
     known: Vec<u8>,
+    /// The member whose data comes next, or now.
+    member: Option<&'c Member>,
     data_bytes: u64,
     padding_bytes: u64,
 }
 
 impl<'c> Tape<'c> {
     fn new(members: std::slice::Iter<'c, Member>, taken_at_unix_seconds: u64) -> Self {
-        Tape { members, taken_at_unix_seconds, known: Vec::new(), data_bytes: 0, padding_bytes: 0 }
+        Tape { members, taken_at_unix_seconds, known: Vec::new(), member: None, data_bytes: 0, padding_bytes: 0 }
     }
 
     /// Whether the next bytes are as they must be. That all of them come is known from the table of contents.
-    fn pass(&mut self, mut raw: &[u8]) -> bool {
+    fn pass(&mut self, mut raw: &[u8], visit: &mut impl FnMut(&Member, u64, &[u8])) -> bool {
         while !raw.is_empty() {
             if !self.known.is_empty() {
                 let n = self.known.len().min(raw.len());
@@ -77,12 +92,16 @@ impl<'c> Tape<'c> {
                 raw = &raw[n..];
             } else if self.data_bytes > 0 {
                 let n = raw.len().min(usize::try_from(self.data_bytes).unwrap_or(usize::MAX));
+                if let Some(member) = self.member {
+                    visit(member, member.bytes - self.data_bytes, &raw[..n]);
+                }
                 self.data_bytes -= n as u64;
                 raw = &raw[n..];
             } else if self.padding_bytes > 0 {
                 self.known.resize(std::mem::take(&mut self.padding_bytes) as usize, 0);
             } else if let Some(member) = self.members.next() {
                 self.known = tar_header::encode(&member.path, member.bytes, self.taken_at_unix_seconds);
+                self.member = Some(member);
                 self.data_bytes = member.bytes;
                 self.padding_bytes = tar_header::padding_bytes(member.bytes);
             } else {

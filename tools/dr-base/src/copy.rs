@@ -12,7 +12,7 @@ use dr_pipe::{Exit, Failure, Sha256};
 
 use crate::large::{InOrder, Large};
 use crate::manifest::Manifest;
-use crate::names::{self, RelationFile};
+use crate::names;
 use crate::pages::{Pages, Run};
 use crate::queue::{Job, Queue};
 use crate::rate::Limit;
@@ -49,15 +49,9 @@ pub struct Segment {
 impl Segment {
     /// The number of the first page of the file at `path` in its relation; none where it holds no pages, or not whole ones.
     pub fn first_block(&self, path: &str, bytes: u64) -> Option<u32> {
-        let relation = relation(path).filter(|_| bytes.is_multiple_of(self.page_bytes.into()))?;
+        let relation = names::relation_at(path).filter(|_| bytes.is_multiple_of(self.page_bytes.into()))?;
         Some(relation.segment.wrapping_mul(self.pages))
     }
-}
-
-/// The relation that the file at `path` is of.
-fn relation(path: &str) -> Option<RelationFile<'_>> {
-    let (directory, name) = path.rsplit_once('/')?;
-    if directory == "global" || names::is_database(directory) { names::relation_file(name) } else { None }
 }
 
 /// The pieces of a file, each with the file.
@@ -128,7 +122,7 @@ impl<'c, W: Write + Send> Copy<'c, W> {
     /// Opens a file; none where it has vanished, or belongs to no backup after all.
     fn open(&self, place: Place) -> Result<Option<Large>, Failure> {
         let failed = |error: &io::Error| Failure::io(place.source.display(), error);
-        if let Some(relation) = relation(&place.path).filter(|relation| !relation.init) {
+        if let Some(relation) = names::relation_at(&place.path).filter(|relation| !relation.init) {
             // Unlogged: after a recovery it is as new.
             if place.source.with_file_name(format!("{}_init", relation.number)).symlink_metadata().is_ok() {
                 return Ok(None);

@@ -12,7 +12,6 @@ mod large;
 mod local;
 mod manifest;
 mod names;
-mod page;
 mod pages;
 mod queue;
 mod rate;

@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dr_pipe::warn;
+use dr_postgres::page::{self, Verdict};
 use dr_wal::Lsn;
 
 use crate::TOOL;
-use crate::page::{self, Verdict};
 
 /// How many damaged pages are named on stderr; all of them are counted.
 const NAMED: u64 = 20;

@@ -40,9 +40,7 @@ pub struct Needed {
 impl Needed {
     /// The segments that hold it, in order.
     pub fn segments(&self) -> Vec<SegmentName> {
-        let last = SegmentName::containing(self.timeline, Lsn(self.stop.0.saturating_sub(1).max(self.start.0)), self.size);
-        let first = SegmentName::containing(self.timeline, self.start, self.size);
-        std::iter::successors(Some(first), |segment| (*segment != last).then(|| segment.next(self.size))).collect()
+        SegmentName::holding(self.timeline, self.start, self.stop, self.size).collect()
     }
 }
 

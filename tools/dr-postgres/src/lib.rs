@@ -15,7 +15,9 @@ pub use wire::Session;
 
 pub mod large_objects;
 mod oversize;
+pub mod page;
 pub mod reading;
+pub mod relation_files;
 pub mod relations;
 pub mod rows;
 pub mod scope;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use dr_store::Listed;
 
 use crate::layout::{self, Content, Entry};
 use crate::pieces;
@@ -142,6 +143,27 @@ impl Inventory {
         self.pieces.get(segment).map_or(0, |pieces| pieces::reach(pieces))
     }
 
+    /// What `listed` holds of the WAL of `cluster`; what is none is passed over.
+    pub fn of(cluster: &str, listed: impl IntoIterator<Item = Listed>) -> Inventory {
+        let mut inventory = Inventory::default();
+        for Listed { key, bytes, modified_at } in listed {
+            match layout::parse(cluster, &key) {
+                Some(Entry::Object { name, beside, encrypted }) => {
+                    let objects = &mut inventory.files.entry(name).or_default().objects;
+                    objects.push(Object { key, bytes, encrypted, beside, modified_at });
+                    objects.sort_by_key(|object| object.beside);
+                }
+                Some(Entry::Claim { name, content }) => inventory.files.entry(name).or_default().claims.push((key, content)),
+                Some(Entry::Piece { piece, encrypted }) => {
+                    let item = PieceItem { piece, key, bytes, encrypted, modified_at };
+                    inventory.pieces.entry(piece.segment).or_default().push(item);
+                }
+                None => {}
+            }
+        }
+        inventory
+    }
+
     fn names(&self) -> impl Iterator<Item = WalName> {
         self.files.iter().filter(|(_, item)| !item.objects.is_empty()).map(|(name, _)| *name)
     }
@@ -190,23 +212,6 @@ impl Shelf<'_> {
     }
 
     fn listed(&self, prefix: &str, after: &str) -> Result<Inventory, Error> {
-        let mut inventory = Inventory::default();
-        for listed in self.store.list_after(prefix, after)? {
-            let dr_store::Listed { key, bytes, modified_at } = listed;
-            match layout::parse(self.cluster, &key) {
-                Some(Entry::Object { name, beside, encrypted }) => {
-                    let objects = &mut inventory.files.entry(name).or_default().objects;
-                    objects.push(Object { key, bytes, encrypted, beside, modified_at });
-                    objects.sort_by_key(|object| object.beside);
-                }
-                Some(Entry::Claim { name, content }) => inventory.files.entry(name).or_default().claims.push((key, content)),
-                Some(Entry::Piece { piece, encrypted }) => {
-                    let item = PieceItem { piece, key, bytes, encrypted, modified_at };
-                    inventory.pieces.entry(piece.segment).or_default().push(item);
-                }
-                None => {}
-            }
-        }
-        Ok(inventory)
+        Ok(Inventory::of(self.cluster, self.store.list_after(prefix, after)?))
     }
 }

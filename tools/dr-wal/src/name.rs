@@ -51,6 +51,13 @@ impl SegmentName {
         SegmentName { timeline, log: log.expect("32 bits are left"), number: number.expect("less than 4096") }
     }
 
+    /// The segments of `timeline` that hold the bytes from `start` to `stop`, in order; at least one.
+    pub fn holding(timeline: Timeline, start: Lsn, stop: Lsn, size: SegmentSize) -> impl Iterator<Item = SegmentName> {
+        let first = SegmentName::containing(timeline, start, size);
+        let last = SegmentName::containing(timeline, Lsn(stop.0.saturating_sub(1).max(start.0)), size);
+        std::iter::successors(Some(first), move |segment| (*segment != last).then(|| segment.next(size)))
+    }
+
     /// Whether a log of segments of `size` has such a name.
     pub fn fits(&self, size: SegmentSize) -> bool {
         u64::from(self.number) < size.per_log()

@@ -9,7 +9,7 @@ use dr_pipe::{Sha256, Tally};
 use crate::claim::{self, Claim};
 use crate::inventory::{Inventory, Item, Object};
 use crate::shelf::contents;
-use crate::{Error, Shelf, WalName, header};
+use crate::{Content, Error, Shelf, WalName, header};
 
 /// With what WAL is opened and proved.
 #[derive(Clone, Copy, Default)]
@@ -97,13 +97,23 @@ impl Shelf<'_> {
     /// # Errors
     /// [`Error::Untrusted`] or [`Error::Damaged`] at the first that is not right; as the store says.
     pub fn claims_of(&self, item: &Item, name: &WalName, trusted: &[PublicKey]) -> Result<Vec<Claim>, Error> {
-        let read = |(key, content): &(String, _)| {
-            let text = self.store.read(key, claim::MAX_BYTES)?;
-            let object = format!("{}/{key}", self.store.location());
-            let subject = claim::Subject { object: &object, cluster: self.cluster, name: *name, content: *content };
-            Claim::decode(&subject, &text, trusted)
-        };
-        item.claims.iter().map(read).collect()
+        item.claims.iter().map(|claimed| self.claim_of(claimed, name, trusted).map(|(claim, _)| claim)).collect()
+    }
+
+    /// One claim of a name, by its key and the content it is about, as [`Shelf::claims_of`] reads it; and its bytes.
+    ///
+    /// # Errors
+    /// As [`Shelf::claims_of`].
+    pub fn claim_of(
+        &self,
+        (key, content): &(String, Content),
+        name: &WalName,
+        trusted: &[PublicKey],
+    ) -> Result<(Claim, Vec<u8>), Error> {
+        let text = self.store.read(key, claim::MAX_BYTES)?;
+        let object = format!("{}/{key}", self.store.location());
+        let subject = claim::Subject { object: &object, cluster: self.cluster, name: *name, content: *content };
+        Ok((Claim::decode(&subject, &text, trusted)?, text))
     }
 
     fn copy_item(&self, item: &Item, name: &WalName, opening: &Opening, sink: &mut impl Sink) -> Result<u64, Error> {

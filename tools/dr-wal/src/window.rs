@@ -204,6 +204,11 @@ impl Way {
         reach
     }
 
+    /// The segment at `at`, as it is read on this way.
+    pub fn segment_at(&self, at: Lsn, size: SegmentSize) -> SegmentName {
+        SegmentName::containing(self.writes(Lsn(at.0 - at.0 % size.bytes()), size), at, size)
+    }
+
     /// The timeline whose segment at `at` is read: the newest, where one was left inside it. Its file begins with a copy of what
     /// the older one had written; the older one's own goes on differently, or is unfinished.
     fn writes(&self, at: Lsn, size: SegmentSize) -> Timeline {
