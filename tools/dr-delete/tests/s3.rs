@@ -5,7 +5,7 @@ mod support;
 
 use std::process::{Command, Output};
 
-use chrono::{SecondsFormat, Utc};
+use chrono::{SecondsFormat, TimeDelta, Utc};
 use dr_pipe::record::{Backup, Record};
 use dr_testing::proxy::{Fault, Proxy};
 use dr_testing::s3::{BUCKET, Moto, environment};
@@ -215,9 +215,11 @@ fn f41_what_somebody_deleted_is_listed_and_read_as_of_before() {
     let s3 = S3::new(2, false);
     let before = s3.backups();
     // S3 dates versions to the second.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    let moment = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let moment = Utc::now() + TimeDelta::seconds(1);
+    while Utc::now() <= moment + TimeDelta::seconds(1) {
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+    let moment = moment.to_rfc3339_opts(SecondsFormat::Millis, true);
     for key in s3.keys() {
         s3.moto.send("DELETE", &format!("/{BUCKET}/{key}"), "");
     }
