@@ -1,10 +1,9 @@
 //! What is marked for deletion, and until when can it be had back?
 
 use chrono::{DateTime, Utc};
-use comfy_table::{Table, presets};
 use dr_catalogue::Marked;
-use dr_pipe::Failure;
 use dr_pipe::record::{self, Deleted, Record};
+use dr_pipe::{Failure, table};
 
 use crate::print;
 
@@ -40,15 +39,9 @@ fn deleted(Marked { entry, tombstone }: Marked) -> Deleted {
 }
 
 fn table(marked: &[Marked]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["NAME", "MARKED (UTC)", "GOES AFTER (UTC)", "STORE"]);
     let second = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M:%S").to_string();
-    for Marked { entry, tombstone } in marked {
-        let store = entry.backup.store.clone();
-        table.add_row([tombstone.name.clone(), second(tombstone.deleted_at), second(tombstone.not_before_at), store]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    let row = |Marked { entry, tombstone }: &Marked| {
+        [tombstone.name.clone(), second(tombstone.deleted_at), second(tombstone.not_before_at), entry.backup.store.clone()]
+    };
+    table::table(["NAME", "MARKED (UTC)", "GOES AFTER (UTC)", "STORE"], &[], marked.iter().map(row))
 }

@@ -3,9 +3,8 @@
 use std::io::{self, BufWriter, Write};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use comfy_table::{CellAlignment, Table, presets};
-use dr_pipe::Failure;
 use dr_pipe::record::{self, Backup, Kind, Record, SignatureState};
+use dr_pipe::{Failure, table};
 use indicatif::HumanBytes;
 
 use crate::estimate::Estimates;
@@ -49,18 +48,8 @@ const HEADER: [&str; 11] =
     ["NAME", "TAKEN (UTC)", "AGE", "KIND", "DATABASE", "PLAIN", "STORED", "ROWS", "RESTORE", "SIGNATURE", "STORES"];
 
 fn table(rows: &[Row], estimates: &Estimates, now: DateTime<Utc>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(HEADER);
-    for row in rows {
-        table.add_row(cells(row, estimates, now));
-    }
-    for (place, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if matches!(HEADER[place], "AGE" | "PLAIN" | "STORED" | "ROWS" | "RESTORE" | "STORES") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    let numbers = ["AGE", "PLAIN", "STORED", "ROWS", "RESTORE", "STORES"];
+    table::table(HEADER, &numbers, rows.iter().map(|row| cells(row, estimates, now)))
 }
 
 fn cells(Row { backup, copies }: &Row, estimates: &Estimates, now: DateTime<Utc>) -> [String; 11] {
@@ -72,7 +61,7 @@ fn cells(Row { backup, copies }: &Row, estimates: &Estimates, now: DateTime<Utc>
         second(manifest.kind, manifest.taken_at).format("%Y-%m-%d %H:%M:%S").to_string(),
         age(now - manifest.taken_at),
         manifest.kind.to_string(),
-        produced.database.as_deref().map_or_else(unknown, printable),
+        produced.database.clone().unwrap_or_else(unknown),
         produced.plain_bytes.map_or_else(unknown, |bytes| HumanBytes(bytes).to_string()),
         HumanBytes(manifest.bytes).to_string(),
         produced.rows.map_or_else(unknown, |rows| rows.to_string()),
@@ -102,11 +91,6 @@ fn age(age: TimeDelta) -> String {
     }
 }
 
-/// Text of a manifest that may be unsigned: without what would steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -126,10 +110,5 @@ mod tests {
         assert_eq!(shown(Kind::Base, "2026-01-25T02:00:00Z"), "02:00:00");
         assert_eq!(shown(Kind::Base, "2026-01-25T02:59:59.000001Z"), "03:00:00");
         assert_eq!(shown(Kind::Dump, "2026-01-25T02:59:59.999Z"), "02:59:59");
-    }
-
-    #[test]
-    fn a_name_cannot_steer_the_terminal() {
-        assert_eq!(printable("shop\u{1b}[2J\n"), "shop?[2J?");
     }
 }

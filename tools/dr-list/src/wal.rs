@@ -1,8 +1,7 @@
 //! Which WAL of a cluster is in which store? Runs of segments, each without a gap.
 
-use comfy_table::{CellAlignment, Table, presets};
-use dr_pipe::Failure;
 use dr_pipe::record::{self, Record, Wal};
+use dr_pipe::{Failure, table};
 use dr_store::Store;
 use dr_wal::{SegmentSize, Shelf};
 use indicatif::HumanBytes;
@@ -59,10 +58,8 @@ fn of(store: &Store, cluster: &str) -> Result<Vec<Wal>, Failure> {
 const HEADER: [&str; 7] = ["TIMELINE", "FIRST SEGMENT", "LAST SEGMENT", "SEGMENTS", "STORED", "NEWEST (UTC)", "STORE"];
 
 fn table(runs: &[Wal]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(HEADER);
-    for run in runs {
-        table.add_row([
+    let row = |run: &Wal| {
+        [
             run.timeline.to_string(),
             run.first.clone(),
             run.last.clone(),
@@ -70,13 +67,7 @@ fn table(runs: &[Wal]) -> String {
             HumanBytes(run.stored_bytes).to_string(),
             run.stored_at.map_or_else(|| "-".into(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string()),
             run.store.clone(),
-        ]);
-    }
-    for (place, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if matches!(HEADER[place], "TIMELINE" | "SEGMENTS" | "STORED") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+        ]
+    };
+    table::table(HEADER, &["TIMELINE", "SEGMENTS", "STORED"], runs.iter().map(row))
 }

@@ -24,6 +24,7 @@ pub mod secret;
 pub mod state;
 pub mod stop;
 pub mod stream;
+pub mod table;
 
 pub use ahead::ReadAhead;
 pub use behind::WriteBehind;

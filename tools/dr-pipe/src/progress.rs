@@ -45,6 +45,12 @@ impl Progress {
         Progress(state)
     }
 
+    /// Adds `bytes` to what is expected.
+    pub fn expect(&self, bytes: u64) {
+        self.0.total.fetch_add(bytes, Ordering::Relaxed);
+        self.0.bar.inc_length(bytes);
+    }
+
     /// Adds `bytes` to what is done.
     pub fn add(&self, bytes: u64) {
         self.0.done.fetch_add(bytes, Ordering::Relaxed);

@@ -51,7 +51,7 @@ pub struct Args {
     floor: u32,
 
     /// Decide as if it were TIME, as 2026-01-25T02:00:00Z [default: the clock]
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = dr_pipe::args::moment)]
     pub now: Option<DateTime<Utc>>,
 
     /// Print JSON Lines, even on a terminal
@@ -102,10 +102,6 @@ impl Args {
     pub fn wants_table(&self) -> bool {
         self.table || !self.json && std::io::stdout().is_terminal()
     }
-}
-
-fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    DateTime::parse_from_rfc3339(text).map(|moment| moment.to_utc()).map_err(|_| "write 2026-01-25T02:00:00Z".into())
 }
 
 const AFTER_HELP: &str = "\

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use chrono::{DateTime, Utc};
-use comfy_table::{Table, presets};
-use dr_pipe::Failure;
 use dr_pipe::record::{Action, Kind};
+use dr_pipe::{Failure, table};
 use dr_retention::{Catalogue, Decisions, Known, Policy, Verdict, WalDecision};
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -125,36 +124,27 @@ fn action(keep: bool) -> Action {
 const HEADER: [&str; 7] = ["ACTION", "NAME", "TAKEN (UTC)", "KIND", "STORE", "VERIFIED", "WHY"];
 
 fn table(shown: &Shown<'_>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(HEADER);
-    for place in shown.catalogue.backups() {
-        table.add_row(backup(&shown.catalogue.backup(place), shown.decisions.backups[place], shown.policy));
-    }
-    for decision in &shown.decisions.wal {
-        table.add_row(wal(decision));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    let backups = shown.catalogue.backups();
+    let backups = backups.map(|place| backup(&shown.catalogue.backup(place), shown.decisions.backups[place], shown.policy));
+    table::table(HEADER, &[], backups.chain(shown.decisions.wal.iter().map(wal)))
 }
 
 fn backup(backup: &Known<'_>, verdict: Verdict, policy: &Policy) -> [String; 7] {
     [
         word(verdict.keeps()).into(),
-        printable(backup.name),
+        backup.name.into(),
         backup.taken_at.format("%Y-%m-%d %H:%M:%S").to_string(),
         backup.kind.to_string(),
-        printable(backup.store),
+        backup.store.into(),
         if verdict.counts() { "yes" } else { "no" }.into(),
-        printable(&verdict.reasons(policy).join(", ")),
+        verdict.reasons(policy).join(", "),
     ]
 }
 
 fn wal(WalDecision { range, keep, reasons }: &WalDecision<'_>) -> [String; 7] {
     let name = if range.first == range.last { range.first.clone() } else { format!("{} to {}", range.first, range.last) };
     let none = || "-".to_owned();
-    [word(*keep).into(), name, none(), "wal".into(), printable(range.store), none(), printable(&reasons.join(", "))]
+    [word(*keep).into(), name, none(), "wal".into(), range.store.into(), none(), reasons.join(", ")]
 }
 
 fn word(keep: bool) -> &'static str {
@@ -169,11 +159,6 @@ fn sum(shown: &Shown<'_>) -> String {
     let bytes = wal().map(|decision| decision.range.bytes).fold(backup_bytes, u64::saturating_add);
     let of_wal = if wal().next().is_some() { " with WAL" } else { "" };
     format!("{} of {} may go, {}{of_wal}", going().count(), shown.catalogue.backups().count(), HumanBytes(bytes))
-}
-
-/// Text of a manifest that may be unsigned: without what would steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use comfy_table::{CellAlignment, Table, presets};
-use dr_pipe::Failure;
 use dr_pipe::record::{self, Finding, Record, Severity, Verified};
+use dr_pipe::table::printable;
+use dr_pipe::{Failure, table};
 use indicatif::HumanBytes;
 
 /// Where the answer goes.
@@ -91,11 +91,9 @@ impl Said {
 const HEADER: [&str; 8] = ["NAME", "STORE", "KIND", "STORED", "DEPTH", "VERIFIED (UTC)", "RESULT", "FINDINGS"];
 
 fn table(verified: &[Verified]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(HEADER);
-    for one in verified {
+    let row = |one: &Verified| {
         let manifest = &one.backup.manifest;
-        table.add_row([
+        [
             manifest.name.clone(),
             one.backup.store.clone(),
             manifest.kind.to_string(),
@@ -104,15 +102,9 @@ fn table(verified: &[Verified]) -> String {
             one.verified_at.map_or_else(|| "never".into(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string()),
             result(one).into(),
             one.findings.to_string(),
-        ]);
-    }
-    for (place, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if matches!(HEADER[place], "STORED" | "FINDINGS") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+        ]
+    };
+    table::table(HEADER, &["STORED", "FINDINGS"], verified.iter().map(row)) + "\n"
 }
 
 fn result(one: &Verified) -> &'static str {
@@ -132,21 +124,13 @@ fn list(findings: &[Finding]) -> String {
     }
     let mut text = String::new();
     for ((store, of), findings) in groups {
-        text.push_str(&printable(&format!("\n{store} {of}")));
-        text.push('\n');
+        text.push_str(&format!("\n{}\n", printable(&format!("{store} {of}"))));
         for finding in findings {
             let severity = if finding.severity == Severity::Error { "error" } else { "note" };
             let offset = finding.offset_bytes.map(|offset| format!(" at byte {offset}")).unwrap_or_default();
             let line = format!("  {severity} {}{offset}: {}", finding.code, finding.message);
-            text.push_str(&printable(&line));
-            text.push_str(&printable(&format!("\n    {}", finding.hint)));
-            text.push('\n');
+            text.push_str(&format!("{}\n    {}\n", printable(&line), printable(&finding.hint)));
         }
     }
     text
-}
-
-/// Text that may be somebody else's: without what would steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() && letter != '\n' { '?' } else { letter }).collect()
 }
