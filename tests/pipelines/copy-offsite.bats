@@ -10,10 +10,20 @@ offsite() {
     env -u DR_FROM -u DR_TO -u DR_RECEIPT DR_ETC="$PWD/etc" "$PROJECT/scripts/copy-offsite" main
 }
 
-# A base backup of the cluster, and the segment of WAL after it.
+teardown() {
+    "$PROJECT/scripts/scratch-postgres" stop "$SCRATCH/monthly"
+}
+
+# Runs a command with these settings as the user of the servers, who cannot reach what is root's.
+as_server() (
+    words=(env -C / "$@")
+    if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "${words[@]}"; else "${words[@]}"; fi 3>&-
+)
+
+# A base backup of the cluster, by default with the WAL that it needs; and the segment of WAL after it.
 back_up_cluster() {
     rm -f "$DR_RECEIPT"
-    dr-base --with-wal | dr-encrypt | dr-push
+    dr-base "${@:---with-wal}" | dr-encrypt | dr-push
     dr-seal <"$DR_RECEIPT" >/dev/null
     rm -f "$DR_RECEIPT"
     SEGMENT=$(psql -AtXc "SELECT pg_walfile_name(pg_current_wal_lsn())" -c "SELECT pg_switch_wal()" postgres | head -n 1)
@@ -73,6 +83,30 @@ holds() {
     faketime '+33 days' bash -c "$(declare -f offsite); offsite MONTHLY_TO=$PWD/monthly"
     [ "$(dr-list --json | jq -r .kind | sort | xargs)" = "base dump dump" ]
     restores
+}
+
+@test "a base that has no WAL inside takes its own along to the monthly store, and is recovered from there alone" {
+    at=$SCRATCH/monthly
+    mkdir "$at"
+    psql -qXc "CREATE TABLE proof AS SELECT 42 n" postgres
+    dr-wal-receive --create-slot --slot monthly --every 1 2>receiver.log 3>&- &
+    receiver=$!
+    until [ "$(psql -AtXc "SELECT active FROM pg_replication_slots WHERE slot_name = 'monthly'" postgres)" = t ]; do kill -0 $receiver; done
+    back_up_cluster --from store
+    kill $receiver
+    wait $receiver || true
+    psql -qXc "SELECT pg_drop_replication_slot('monthly')" postgres
+    offsite "MONTHLY_TO=$at/store" "MONTHLY_STORAGE_CLASS=DEEP_ARCHIVE"
+    [ "$(dr-list --json | jq -r .produced.base.wal)" = verified ]
+    # No other WAL than that.
+    [ "$(basename "$(object .zst.age "$at/store/main/wal")")" = "$SEGMENT.zst.age" ]
+    [ "$(object .zst.age offsite/main/wal | wc -l)" -gt 1 ]
+    rm -r store offsite
+    cp "$(command -v dr-recover)" "$(command -v dr-wal-fetch)" "$KEYS/identity" "$KEYS/signs.pub" "$at"
+    [ "$(id -u)" != 0 ] || chown -R postgres: "$at"
+    as_server DR_FROM="$at/store" DR_IDENTITY="$at/identity" DR_PUBLIC_KEY="$at/signs.pub" DR_STATE="$at/state" PATH="$at:$PATH" \
+        dr-recover --into "$at/data" --target immediate --start --wait --socket-dir "$at" >/dev/null
+    [ "$(psql -h "$at" -AtXc "SELECT n FROM proof" postgres)" = 42 ]
 }
 
 @test "one place that is missing keeps the other from nothing" {

@@ -1,4 +1,5 @@
-//! Copies one backup to all targets: the object first, its manifest last, as in the source. So a copy is there whole, or not at all.
+//! Copies one backup to all targets: the WAL that a base needs, the object, and its manifest last. So a copy is there whole, or not
+//! at all.
 
 use std::time::Instant;
 
@@ -7,12 +8,14 @@ use dr_catalogue::{RECOVERY, manifest, name, signature};
 use dr_pipe::progress::Progress;
 use dr_pipe::record::Copied;
 use dr_pipe::{Exit, Failure};
-use dr_store::{Error, Put, Store, Stored};
+use dr_store::{Error, Store, Stored};
 
+use crate::own::Own;
 use crate::report::{Report, warn};
 use crate::signed::{self, Signed};
 use crate::tiers::{Tier, Tiers};
 use crate::transfer::{self, Cargo, Carried};
+use crate::wal::Written;
 use crate::wanted::Wanted;
 
 /// What there is of a backup in a target.
@@ -34,39 +37,55 @@ pub fn copy(tiers: &Tiers, wanted: &Wanted, report: &Report, progress: &Progress
     };
     let (key, extent) = (signed.object_key(), signed.extent());
     let cargo = Cargo { key: &key, extent, options: &tiers.options };
-    let failed = |tier: &Tier, failure: Failure| {
-        tier.failed_to_write(&failure);
-        report.failed(failure.within(&wanted.name));
+    let ended = |tier: &Tier, from: usize, done: Result<Written, Failure>| match done {
+        Ok(written) => {
+            let from = tiers.from[from].store.location().to_string();
+            report.copied(record(written, wanted, from, tier.store.location().to_string(), begun));
+        }
+        Err(failure) => {
+            tier.failed_to_write(&failure);
+            report.failed(failure.within(&wanted.name));
+        }
     };
-    let copied = |tier: &Tier, from: usize, written: Written| {
-        let from = tiers.from[from].store.location().to_string();
-        report.copied(written.copied(wanted, from, tier.store.location().to_string(), begun));
+    let own = match Own::of(&signed.manifest) {
+        Ok(own) => own,
+        Err(failure) => return report.failed(failure.within(&wanted.name)),
+    };
+    // Before the object, which may take hours, and far before the manifest: without its WAL, a base is worth nothing.
+    let bring = |tier: &Tier| match &own {
+        Some(own) => own.bring(tiers, tier, progress, |failure| report.failed(failure.within(&wanted.name))),
+        None => Ok(Some(Written::default())),
     };
     let mut needy = Vec::new();
     for tier in tiers.to.iter().filter(|tier| !tier.is_lost()) {
-        match look(tiers, tier, wanted, &signed, &cargo) {
-            Ok(There::Whole) => copied(tier, place, Written::nothing(tier, &cargo)),
-            Ok(There::Object) => match adopt(&tier.store, &cargo).and_then(|stored| publish(&tier.store, &signed, stored, 0)) {
-                Ok(written) => copied(tier, place, written),
-                Err(failure) => failed(tier, failure),
-            },
-            Ok(There::Nothing) => needy.push(tier),
-            Err(failure) => failed(tier, failure),
-        }
+        let there = look(tiers, tier, wanted, &signed, &cargo);
+        let done = match there.and_then(|there| Ok((there, bring(tier)?))) {
+            // What failed has been said.
+            Ok((_, None)) => continue,
+            Ok((There::Nothing, Some(written))) => {
+                needy.push((tier, written));
+                continue;
+            }
+            Ok((There::Whole, Some(written))) => Ok(written.and(nothing(tier, &cargo))),
+            Ok((There::Object, Some(written))) => {
+                adopt(&tier.store, &cargo).and_then(|stored| publish(&tier.store, &signed, stored, 0)).map(|more| written.and(more))
+            }
+            Err(failure) => Err(failure),
+        };
+        ended(tier, place, done);
     }
     if needy.is_empty() {
         return progress.add(wanted.bytes);
     }
     let sources: Vec<_> = tiers.from[place..].iter().collect();
-    let Carried { from, stored } = match transfer::carry(&cargo, &sources, &needy, progress) {
+    let targets: Vec<_> = needy.iter().map(|(tier, _)| *tier).collect();
+    let Carried { from, stored } = match transfer::carry(&cargo, &sources, &targets, progress) {
         Ok(carried) => carried,
         Err(failure) => return report.failed(failure.within(&wanted.name)),
     };
-    for (tier, stored) in needy.into_iter().zip(stored) {
-        match stored.and_then(|stored| publish(&tier.store, &signed, stored, extent.bytes)) {
-            Ok(written) => copied(tier, place + from, written),
-            Err(failure) => failed(tier, failure),
-        }
+    for ((tier, written), stored) in needy.into_iter().zip(stored) {
+        let done = stored.and_then(|stored| publish(&tier.store, &signed, stored, extent.bytes));
+        ended(tier, place + from, done.map(|more| written.and(more)));
     }
 }
 
@@ -139,55 +158,39 @@ fn publish(store: &Store, signed: &Signed, stored: Stored, bytes: u64) -> Result
     // Not that of the source, which nobody has signed. An older text that is there serves as well.
     match store.put(&name::recovery_key(cluster), RECOVERY.as_bytes()) {
         Err(Error::Exists { .. }) => {}
-        put => written.add(put?, RECOVERY.len()),
+        put => written.put(put?, RECOVERY.len()),
     }
     let key = name::signature_key(cluster, kind, name);
     match store.put(&key, &signed.signature) {
         Err(Error::Exists { comparable: true, .. }) => return Err(transfer::taken(store, &key)),
         Err(error @ Error::Exists { .. }) => warn(format!("{error}; check with dr-list -p elsewhere")),
-        put => written.add(put?, signed.signature.len()),
+        put => written.put(put?, signed.signature.len()),
     }
-    written.add(store.put(&name::manifest_key(cluster, kind, name), &signed.text)?, signed.text.len());
+    written.put(store.put(&name::manifest_key(cluster, kind, name), &signed.text)?, signed.text.len());
     Ok(written)
 }
 
-/// What was written for a backup.
-struct Written {
-    objects: u64,
-    bytes: u64,
-    stored: Option<Stored>,
+/// Nothing, as the object was there before; what was asked cannot be had any more, which is worth a warning.
+fn nothing(tier: &Tier, cargo: &Cargo) -> Written {
+    let stored = tier.store.confirm(cargo.key, cargo.options);
+    let stored = stored.map_err(|error| warn(format!("it was there before, and is left as it is: {error}"))).ok();
+    Written { stored, ..Written::default() }
 }
 
-impl Written {
-    /// Nothing, as it was there before; what was asked cannot be had any more, which is worth a warning.
-    fn nothing(tier: &Tier, cargo: &Cargo) -> Written {
-        let stored = tier.store.confirm(cargo.key, cargo.options);
-        let stored = stored.map_err(|error| warn(format!("it was there before, and is left as it is: {error}"))).ok();
-        Written { objects: 0, bytes: 0, stored }
-    }
-
-    fn add(&mut self, put: Put, bytes: usize) {
-        if put == Put::Created {
-            self.objects += 1;
-            self.bytes += bytes as u64;
-        }
-    }
-
-    fn copied(self, wanted: &Wanted, from: String, to: String, begun: Instant) -> Copied {
-        let (storage_class, locked_until) = self.stored.map_or((None, None), |stored| (stored.storage_class, stored.locked_until));
-        Copied {
-            state: if self.objects == 0 { "present" } else { "copied" }.into(),
-            from,
-            to,
-            cluster: wanted.cluster.clone(),
-            kind: Some(wanted.kind),
-            name: Some(wanted.name.clone()),
-            objects: self.objects,
-            bytes: self.bytes,
-            storage_class,
-            locked_until,
-            duration_seconds: begun.elapsed().as_secs_f64(),
-            copied_at: Utc::now(),
-        }
+fn record(written: Written, wanted: &Wanted, from: String, to: String, begun: Instant) -> Copied {
+    let (storage_class, locked_until) = written.stored.map_or((None, None), |stored| (stored.storage_class, stored.locked_until));
+    Copied {
+        state: if written.objects == 0 { "present" } else { "copied" }.into(),
+        from,
+        to,
+        cluster: wanted.cluster.clone(),
+        kind: Some(wanted.kind),
+        name: Some(wanted.name.clone()),
+        objects: written.objects,
+        bytes: written.bytes,
+        storage_class,
+        locked_until,
+        duration_seconds: begun.elapsed().as_secs_f64(),
+        copied_at: Utc::now(),
     }
 }

@@ -66,11 +66,11 @@ impl Route<'_> {
         match thing {
             Thing::File(name, sources) => {
                 let alive = sources.iter().filter(|(held, _)| !held.tier.is_lost());
-                nearest(alive.map(|(held, item)| self.file(held, item, name).map_err(|trouble| (held.tier, trouble))))
+                nearest(self.to.tier, alive.map(|(held, item)| self.file(held, item, name).map_err(|trouble| (held.tier, trouble))))
             }
             Thing::Bare(key, bytes, sources) => {
                 let alive = sources.iter().filter(|held| !held.tier.is_lost());
-                nearest(alive.map(|held| self.bare(held, key, *bytes).map_err(|trouble| (held.tier, trouble))))
+                nearest(self.to.tier, alive.map(|held| self.bare(held, key, *bytes).map_err(|trouble| (held.tier, trouble))))
             }
         }
     }
@@ -203,7 +203,7 @@ impl Route<'_> {
         let stored = match bytes {
             Some(bytes) => upload(&target.store, cargo, &bytes).map_err(Trouble::Target)?,
             None => {
-                let carried = transfer::carry(cargo, &[held.tier], &[target], &self.progress).map_err(Trouble::Source)?;
+                let carried = transfer::carry(cargo, &[held.tier], &[target], self.progress).map_err(Trouble::Source)?;
                 carried.stored.into_iter().next().expect("one target, one outcome").map_err(Trouble::Target)?
             }
         };
@@ -223,7 +223,7 @@ impl Route<'_> {
 }
 
 /// What the nearest source gives; what the target says ends it.
-fn nearest<'t>(tries: impl Iterator<Item = Result<Written, (&'t Tier, Trouble)>>) -> Result<Written, Failure> {
+fn nearest<'t>(target: &Tier, tries: impl Iterator<Item = Result<Written, (&'t Tier, Trouble)>>) -> Result<Written, Failure> {
     let mut first: Option<Failure> = None;
     for tried in tries {
         match tried {
@@ -233,7 +233,10 @@ fn nearest<'t>(tries: impl Iterator<Item = Result<Written, (&'t Tier, Trouble)>>
                 }
                 return Ok(written);
             }
-            Err((_, Trouble::Target(failure))) => return Err(failure),
+            Err((_, Trouble::Target(failure))) => {
+                target.failed_to_write(&failure);
+                return Err(failure);
+            }
             Err((tier, Trouble::Source(failure))) => {
                 tier.failed_to_read(&failure);
                 first.get_or_insert(failure);
@@ -259,10 +262,7 @@ fn upload(target: &Store, cargo: &Cargo, bytes: &[u8]) -> Result<Stored, Failure
 }
 
 fn created(put: Result<Put, Error>, bytes: usize, written: &mut Written) -> Result<(), Error> {
-    if put? == Put::Created {
-        written.objects += 1;
-        written.bytes += bytes as u64;
-    }
+    written.put(put?, bytes);
     Ok(())
 }
 

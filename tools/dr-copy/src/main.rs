@@ -4,6 +4,7 @@ mod args;
 mod backup;
 mod copy;
 mod file;
+mod own;
 mod report;
 mod signed;
 mod tiers;

@@ -1,5 +1,6 @@
 //! The stores of a run: those that are read, nearest first, and those that are written, all of them.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::Utc;
@@ -19,6 +20,12 @@ pub struct Tiers {
     pub to: Vec<Tier>,
     /// What is asked of objects there.
     pub options: UploadOptions,
+    /// What is asked of WAL: no cold storage, as recovery needs thousands of files, one after the other.
+    pub wal_options: UploadOptions,
+    /// How many files of WAL are copied at once.
+    pub files_at_once: usize,
+    /// Held while the WAL of a base is copied: two bases may need the same files.
+    pub wal_of_a_base: Mutex<()>,
     keyring: Keyring,
 }
 
@@ -53,7 +60,8 @@ impl Tiers {
             tier.store.warnings().iter().for_each(warn);
             to.push(tier);
         }
-        Ok(Tiers { from, to, options, keyring })
+        let (wal_options, files_at_once) = (options.readable(), args.files_at_once());
+        Ok(Tiers { from, to, options, wal_options, files_at_once, wal_of_a_base: Mutex::default(), keyring })
     }
 
     /// The keys that are trusted for a cluster.

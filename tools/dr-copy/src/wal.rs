@@ -9,10 +9,10 @@ use dr_catalogue::PublicKey;
 use dr_pipe::progress::Progress;
 use dr_pipe::record::Copied;
 use dr_pipe::{Exit, Failure};
-use dr_store::{Listed, Stored, UploadOptions};
+use dr_store::{Listed, Put, Stored, UploadOptions};
 use dr_wal::{Inventory, Item, Shelf, System, Timeline, WalName, layout};
 
-use crate::args::Args;
+use crate::args::{Args, Since};
 use crate::report::{Report, TOOL, warn};
 use crate::tiers::{Tier, Tiers};
 use crate::workers;
@@ -23,10 +23,12 @@ pub struct Held<'a> {
     pub tier: &'a Tier,
     /// Its WAL.
     pub shelf: Shelf<'a>,
-    system: Option<System>,
-    inventory: Inventory,
+    /// Which system it is of, as the store says.
+    pub system: Option<System>,
+    /// Files and pieces.
+    pub inventory: Inventory,
     /// Keys and sizes of what says that WAL is missing for good.
-    gaps: Vec<(String, u64)>,
+    pub gaps: Vec<(String, u64)>,
 }
 
 /// The way of a cluster's WAL to one target.
@@ -39,12 +41,12 @@ pub struct Route<'a> {
     pub cluster: &'a str,
     /// Whose claims are trusted; empty: all are.
     pub trusted: &'a [PublicKey],
-    /// What is asked of segments there.
+    /// What is asked of segments there: nothing that keeps them from being read at once.
     pub options: &'a UploadOptions,
     /// What is asked of the files that tell what there is: no storage class, as they must be readable at once.
     pub plain: UploadOptions,
     /// What was read so far.
-    pub progress: Progress,
+    pub progress: &'a Progress,
 }
 
 /// What is to be carried: a thing, and where it stands in the order. First come histories and gaps, then all else as it lies in the log.
@@ -80,6 +82,20 @@ pub struct Written {
 }
 
 impl Written {
+    /// Adds a small object, unless it was there before.
+    pub fn put(&mut self, put: Put, bytes: usize) {
+        if put == Put::Created {
+            self.objects += 1;
+            self.bytes += bytes as u64;
+        }
+    }
+
+    /// This, and what else was written.
+    pub fn and(mut self, more: Written) -> Written {
+        self.add(more);
+        self
+    }
+
     /// Adds what else was written.
     pub fn add(&mut self, more: Written) {
         self.objects += more.objects;
@@ -91,16 +107,22 @@ impl Written {
 /// Copies the WAL of `cluster` to every target, and says what became of it.
 pub fn copy(tiers: &Tiers, cluster: &str, args: &Args, report: &Report) {
     let within = |failure: Failure| failure.within(format!("WAL of {cluster}"));
-    let (trusted, from) = match tiers.trusted(cluster).and_then(|trusted| Ok((trusted, sources(tiers, cluster)?))) {
+    let found = tiers.trusted(cluster).and_then(|trusted| Ok((trusted, sources(tiers, |tier| list(tier, cluster))?)));
+    let (trusted, from) = match found {
+        Ok((_, from)) if from.is_empty() => {
+            let hint = "see whether --from and --cluster are right: dr-list --wal shows what there is";
+            return report.failed(within(Failure::new(Exit::Missing, "there is none", hint)));
+        }
         Ok(found) => found,
         Err(failure) => return report.failed(within(failure)),
     };
     for tier in tiers.to.iter().filter(|tier| !tier.is_lost()) {
         let begun = Instant::now();
         let copied = list(tier, cluster).and_then(|to| {
-            let (options, progress) = (&tiers.options, Progress::new(TOOL, None));
-            let plain = UploadOptions { storage_class: None, ..options.clone() };
-            Route { from: &from, to: &to, cluster, trusted: &trusted, options, plain, progress }.travel(args, report)
+            let progress = Progress::new(TOOL, Some(0));
+            let written = Route::new(tiers, &from, &to, &trusted, &progress).travel(tiers, args.wal_since, |it| report.failed(it));
+            progress.finish();
+            written
         });
         match copied {
             Ok(Some(written)) => report.copied(record(written, cluster, &from, tier, begun)),
@@ -114,11 +136,14 @@ pub fn copy(tiers: &Tiers, cluster: &str, args: &Args, report: &Report) {
     }
 }
 
-/// The WAL of a cluster in every store that can be read and is of the same system as the first.
-fn sources<'a>(tiers: &'a Tiers, cluster: &'a str) -> Result<Vec<Held<'a>>, Failure> {
+/// The WAL that `list` finds in every store that can be read, and is of the same system as the first.
+///
+/// # Errors
+/// What the first store says where there is none in those that can be read; 65 for two systems.
+pub fn sources<'a>(tiers: &'a Tiers, list: impl Fn(&'a Tier) -> Result<Held<'a>, Failure>) -> Result<Vec<Held<'a>>, Failure> {
     let (mut found, mut failures) = (Vec::<Held>::new(), Vec::new());
     for tier in tiers.from.iter().filter(|tier| !tier.is_lost()) {
-        match list(tier, cluster) {
+        match list(tier) {
             Ok(held) => {
                 let first = found.iter().find_map(|held| held.system.as_ref());
                 if let (Some(system), Some(first)) = (&held.system, first)
@@ -136,14 +161,10 @@ fn sources<'a>(tiers: &'a Tiers, cluster: &'a str) -> Result<Vec<Held<'a>>, Fail
             }
         }
     }
-    match (!found.is_empty(), failures.first()) {
-        (true, _) => failures.into_iter().for_each(|failure| warn(failure.message)),
-        (false, Some(failure)) => return Err(failure.clone()),
-        (false, None) => {
-            let hint = "see whether --from and --cluster are right: dr-list --wal shows what there is";
-            return Err(Failure::new(Exit::Missing, "there is none", hint));
-        }
+    if let (true, Some(failure)) = (found.is_empty(), failures.first()) {
+        return Err(failure.clone());
     }
+    failures.into_iter().for_each(|failure| warn(failure.message));
     Ok(found)
 }
 
@@ -165,8 +186,23 @@ fn is_gap(cluster: &str, key: &str) -> bool {
 }
 
 impl<'a> Route<'a> {
-    /// Carries all that the target lacks; none where some of it failed, which has been said.
-    fn travel(mut self, args: &Args, report: &Report) -> Result<Option<Written>, Failure> {
+    /// The way from these stores to that one.
+    pub fn new(
+        tiers: &'a Tiers,
+        from: &'a [Held<'a>],
+        to: &'a Held<'a>,
+        trusted: &'a [PublicKey],
+        progress: &'a Progress,
+    ) -> Route<'a> {
+        let plain = UploadOptions { storage_class: None, ..tiers.options.clone() };
+        Route { from, to, cluster: to.shelf.cluster(), trusted, options: &tiers.wal_options, plain, progress }
+    }
+
+    /// Carries all that the target lacks; none where some of it failed, which `failed` was told.
+    ///
+    /// # Errors
+    /// What keeps all of it from being carried: 65 where the target is of another system.
+    pub fn travel(&self, tiers: &Tiers, since: Option<Since>, failed: impl Fn(Failure) + Sync) -> Result<Option<Written>, Failure> {
         let mut written = Written::default();
         if let Some(system) = self.from.iter().find_map(|held| held.system.as_ref()) {
             match &self.to.system {
@@ -180,31 +216,28 @@ impl<'a> Route<'a> {
             }
         }
         let total = Mutex::new((written, true));
-        let lacking = self.lacking(args, Utc::now());
-        self.progress = Progress::new(TOOL, Some(lacking.iter().map(|(_, thing)| thing.bytes()).sum()));
-        workers::each(args.files_at_once(), &lacking, |(_, thing)| {
-            if self.to.tier.is_lost() {
-                return;
-            }
-            let carried = self.carry(thing);
+        let lacking = self.lacking(since, Utc::now());
+        self.progress.expect(lacking.iter().map(|(_, thing)| thing.bytes()).sum());
+        workers::each(tiers.files_at_once, &lacking, |(_, thing)| {
+            let carried = if self.to.tier.is_lost() { None } else { Some(self.carry(thing)) };
             let mut total = total.lock().expect("no thread panics while it holds the lock");
             match carried {
-                Ok(more) => total.0.add(more),
-                Err(failure) => {
+                // Whoever lost it has said why.
+                None => total.1 = false,
+                Some(Ok(more)) => total.0.add(more),
+                Some(Err(failure)) => {
                     total.1 = false;
-                    self.to.tier.failed_to_write(&failure);
-                    report.failed(failure);
+                    failed(failure);
                 }
             }
         });
-        self.progress.finish();
         let (written, all) = total.into_inner().expect("no thread panics while it holds the lock");
         Ok(all.then_some(written))
     }
 
     /// What the target lacks, in order.
-    fn lacking(&self, args: &Args, now: DateTime<Utc>) -> Vec<Task<'a>> {
-        let takes = |segment, at| args.wal_since.is_none_or(|since| since.takes(segment, at, now));
+    fn lacking(&self, since: Option<Since>, now: DateTime<Utc>) -> Vec<Task<'a>> {
+        let takes = |segment, at| since.is_none_or(|since| since.takes(segment, at, now));
         let mut files = BTreeMap::<WalName, Vec<(&Held, &Item)>>::new();
         let mut bare = BTreeMap::<&str, (bool, Timeline, u64, Vec<&Held>)>::new();
         for held in self.from {

@@ -51,7 +51,9 @@ fn a_backup_goes_to_a_bucket_and_comes_back_the_same() {
 #[test]
 fn a_storage_class_a_lock_and_tags_are_those_of_the_object_alone() {
     let (world, server) = (World::new(9), Moto::start());
-    let arguments = "--to s3://dr-test/pg --storage-class GLACIER --lock-until +30d";
+    // A moment: a while from now would end later when it is asked for again.
+    let until = (chrono::Utc::now() + chrono::TimeDelta::days(30)).format("%FT%TZ");
+    let arguments = &format!("--to s3://dr-test/pg --storage-class GLACIER --lock-until {until}");
     let output = copy(&world, server.environment(), arguments);
     assert_eq!(stderr_of(&output, 0), "");
     let record = &copied(&output)[0];

@@ -4,117 +4,11 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Output;
 
-use dr_crypt::{Identities, IdentityArgs, RecipientArgs, Recipients};
-use dr_store::{Store, StoreArgs};
 use dr_testing::s3::{BUCKET, Moto, S3sFs};
-use dr_wal::header;
-use dr_wal::{Error, Opening, Packed, Packing, SegmentName, Shelf, Shelved, System, Timeline, WalName};
-use support::{NAMES, World, copied, records, run, states, stderr_of};
-
-const BYTES: u32 = 1 << 20;
-
-/// WAL of the cluster `main` in the store `near`.
-struct Wal {
-    world: World,
-    recipients: Recipients,
-    identities: Identities,
-}
-
-fn name(timeline: u32, number: u32) -> SegmentName {
-    SegmentName { timeline: Timeline(timeline), log: 0, number }
-}
-
-/// A segment as PostgreSQL 18 begins it, of a system with this identifier.
-fn segment(name: SegmentName, system: u64, seed: u8) -> Vec<u8> {
-    let mut segment = vec![0; BYTES as usize];
-    segment[..2].copy_from_slice(&0xD118_u16.to_ne_bytes());
-    segment[2..4].copy_from_slice(&2_u16.to_ne_bytes());
-    segment[4..8].copy_from_slice(&name.timeline.0.to_ne_bytes());
-    segment[8..16].copy_from_slice(&(u64::from(name.number) * u64::from(BYTES)).to_ne_bytes());
-    segment[24..32].copy_from_slice(&system.to_ne_bytes());
-    segment[32..36].copy_from_slice(&BYTES.to_ne_bytes());
-    segment[36..40].copy_from_slice(&8192_u32.to_ne_bytes());
-    segment[1000..3000].fill(seed);
-    segment
-}
-
-impl Wal {
-    fn new() -> Wal {
-        let world = World::new(9);
-        let identity = world.path("identity");
-        fs::write(&identity, "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33\n").unwrap();
-        fs::set_permissions(&identity, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        let recipients = RecipientArgs {
-            recipients: vec!["age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa".into()],
-            ..RecipientArgs::default()
-        };
-        let identities = IdentityArgs { identities: vec![identity.display().to_string()] };
-        Wal {
-            recipients: Recipients::read(&recipients, "test").unwrap(),
-            identities: Identities::read(&identities, "test").unwrap(),
-            world,
-        }
-    }
-
-    fn store(&self, store: &str) -> Store {
-        self.world.mark(store);
-        Store::open_for_read(&self.world.path(store).to_str().unwrap().parse().unwrap(), &StoreArgs::default()).unwrap()
-    }
-
-    fn packed(&self, file: impl Into<WalName>, plain: &[u8]) -> Packed {
-        let key = self.world.key();
-        let packing = Packing {
-            cluster: "main",
-            recipients: Some(&self.recipients),
-            level: 1,
-            signing_key: Some(&key),
-            system_identifier: Some(7),
-        };
-        Packed::new(file.into(), plain, &packing).unwrap()
-    }
-
-    fn put(&self, store: &str, file: impl Into<WalName>, plain: &[u8]) -> Shelved {
-        let store = self.store(store);
-        let shelf = Shelf::new(&store, "main");
-        if let Ok(header) = header::read(plain) {
-            shelf.put_system(&System::of(&header)).unwrap();
-        }
-        shelf.put(&self.packed(file, plain)).unwrap()
-    }
-
-    /// Segments of a timeline.
-    fn fill(&self, store: &str, timeline: u32, numbers: std::ops::Range<u32>) {
-        for number in numbers {
-            self.put(store, name(timeline, number), &segment(name(timeline, number), 7, 1));
-        }
-    }
-
-    /// A file as a reader with the key gets it from a store.
-    fn get(&self, store: &str, file: impl Into<WalName>) -> Result<Option<Vec<u8>>, Error> {
-        let (store, trusted) = (self.store(store), [self.world.public_key()]);
-        let opening = Opening { identities: Some(&self.identities), trusted: &trusted, prefer_content: None };
-        Shelf::new(&store, "main").get(&file.into(), &opening).map(|got| got.map(|got| got.bytes))
-    }
-
-    fn copy(&self, arguments: &str) -> Output {
-        run(&mut self.world.command(&format!("--wal-only --cluster main {arguments}")), b"")
-    }
-
-    /// The files of a segment, or of what else begins so: `(objects, claims)`.
-    fn paths(&self, store: &str, stem: &str) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        let named = |key: &String| key.rsplit('/').next().unwrap().starts_with(stem);
-        let keys = self.world.names(store).into_iter().filter(|key| key.starts_with("main/wal/") && named(key));
-        keys.map(|key| self.world.path(store).join(key)).partition(|path| path.extension().is_some_and(|it| it == "age"))
-    }
-
-    /// The WAL of a store, as names.
-    fn names(&self, store: &str) -> Vec<String> {
-        self.world.names(store).into_iter().filter(|key| key.starts_with("main/wal/")).collect()
-    }
-}
+use dr_wal::{Error, Packing, Shelf, Shelved, Timeline, WalName};
+use support::wal::{BYTES, Wal, name, segment};
+use support::{NAMES, copied, records, run, states, stderr_of};
 
 #[test]
 fn f48_all_timelines_are_copied_byte_for_byte_and_can_be_read_from_the_copy() {
@@ -396,26 +290,29 @@ fn wal_goes_to_a_bucket_and_comes_back_the_same() {
 }
 
 #[test]
-fn segments_alone_go_to_cold_storage() {
+fn wal_never_goes_to_cold_storage_and_segments_alone_to_any_other_class() {
     let (wal, server) = (Wal::new(), Moto::start());
     wal.put("near", WalName::History(Timeline(2)), b"1\t0/600100\tx\n");
     wal.fill("near", 1, 1..3);
-    let copy = || {
-        let arguments = "--wal-only --cluster main --to s3://dr-test/pg --storage-class GLACIER --lock-until +1d";
-        run(wal.world.command(arguments).envs(server.environment()), b"")
-    };
-    let output = copy();
-    assert_eq!(stderr_of(&output, 0), "");
-    let record = &copied(&output)[0];
-    assert_eq!((record.storage_class.as_deref(), record.locked_until.is_some()), (Some("GLACIER"), true));
-    for key in wal.names("near") {
-        let head = server.send("HEAD", &format!("/{BUCKET}/pg/{key}"), "").to_lowercase();
-        let (object, segment) = (key.ends_with(".age"), key.contains("/0000000100000000"));
-        assert!(head.starts_with("http/1.1 200"), "{key}: {head}");
-        assert_eq!(head.contains("storage-class: glacier"), object && segment, "{key}: {head}");
-        assert_eq!(head.contains("retain-until"), object, "{key}: {head}");
+    for (asked, kept) in [("GLACIER", "STANDARD"), ("DEEP_ARCHIVE", "STANDARD"), ("GLACIER_IR", "GLACIER_IR")] {
+        let copy = || {
+            let arguments = format!("--wal-only --cluster main --to s3://dr-test/{asked} --storage-class {asked} --lock-until +1d");
+            run(wal.world.command(&arguments).envs(server.environment()), b"")
+        };
+        let output = copy();
+        assert_eq!(stderr_of(&output, 0), "");
+        let record = &copied(&output)[0];
+        assert_eq!((record.storage_class.as_deref().unwrap_or("STANDARD"), record.locked_until.is_some()), (kept, true), "{asked}");
+        for key in wal.names("near") {
+            let head = server.send("HEAD", &format!("/{BUCKET}/{asked}/{key}"), "").to_lowercase();
+            let (object, segment) = (key.ends_with(".age"), key.contains("/0000000100000000"));
+            assert!(head.starts_with("http/1.1 200"), "{key}: {head}");
+            assert!(!head.contains("storage-class: glacier\r") && !head.contains("deep_archive"), "{key}: {head}");
+            assert_eq!(head.contains("storage-class: glacier_ir"), asked == kept && object && segment, "{key}: {head}");
+            assert_eq!(head.contains("retain-until"), object, "{key}: {head}");
+        }
+        assert_eq!(states(&copy()), [format!("present s3://dr-test/{asked}")]);
     }
-    assert_eq!(states(&copy()), ["present s3://dr-test/pg"]);
 }
 
 #[test]

@@ -17,6 +17,19 @@ pub struct UploadOptions {
     pub expected_bytes: Option<u64>,
 }
 
+impl UploadOptions {
+    /// The same, without a storage class whose objects cannot be read at once.
+    pub fn readable(&self) -> UploadOptions {
+        let storage_class = self.storage_class.clone().filter(|class| !is_cold(class));
+        UploadOptions { storage_class, ..self.clone() }
+    }
+}
+
+/// Whether objects of this storage class have to be thawed before they can be read.
+pub(crate) fn is_cold(class: &str) -> bool {
+    matches!(class, "GLACIER" | "DEEP_ARCHIVE")
+}
+
 /// How strict an object lock is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LockMode {

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used)]
 
+pub mod wal;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -56,12 +58,18 @@ impl World {
 
     /// Puts a backup into a store.
     pub fn back_up(&self, store: &str, name: &str, bytes: &[u8]) {
+        self.seal(store, &manifest_of(name, bytes), bytes);
+    }
+
+    /// Puts a backup with this manifest into a store.
+    pub fn seal(&self, store: &str, manifest: &Manifest, bytes: &[u8]) {
         self.mark(store);
-        fs::create_dir_all(self.path(store).join("main/dump")).unwrap();
-        let manifest = manifest::to_bytes(&manifest_of(name, bytes));
-        fs::write(self.file(store, name, ".json.minisig"), signature::sign(&self.key(), &manifest, name)).unwrap();
-        fs::write(self.file(store, name, ".json"), &manifest).unwrap();
-        fs::write(self.file(store, name, ".tar.zst.age"), bytes).unwrap();
+        let folder = self.path(store).join("main").join(manifest.kind.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let (name, text) = (&manifest.name, manifest::to_bytes(manifest));
+        fs::write(folder.join(format!("{name}.json.minisig")), signature::sign(&self.key(), &text, name)).unwrap();
+        fs::write(folder.join(format!("{name}.json")), &text).unwrap();
+        fs::write(folder.join(&manifest.object), bytes).unwrap();
     }
 
     /// A file of a backup.

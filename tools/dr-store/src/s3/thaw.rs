@@ -7,6 +7,7 @@ use aws_sdk_s3::types::{GlacierJobParameters, RestoreRequest, Tier};
 use super::Bucket;
 use super::attempts::{Ended, PATIENCE, send};
 use super::read::{Found, Head, head};
+use crate::options::is_cold;
 use crate::warn::warn;
 use crate::{Error, Thaw};
 
@@ -82,7 +83,7 @@ pub(super) async fn ask(bucket: &Bucket, key: &str, found: &Found, days: u16) ->
 /// Whether an object can be read, by its storage class and the header `x-amz-restore`.
 fn state(head: &Head) -> State {
     let class = head.storage_class.clone().unwrap_or_default();
-    if !matches!(class.as_str(), "GLACIER" | "DEEP_ARCHIVE") && head.archive_status.is_none() {
+    if !is_cold(&class) && head.archive_status.is_none() {
         return State::Readable;
     }
     match head.restore.as_deref() {
