@@ -1,7 +1,7 @@
 //! Which backup was used, and which moment does it show? Told by the records that the steps have printed.
 
 use chrono::{DateTime, Utc};
-use dr_pipe::record::{Backup, Kind, Plan, Recovered};
+use dr_pipe::record::{Backup, Kind, Phase, Plan, Recovered};
 
 use crate::notes::{Noted, Notes, Said};
 
@@ -27,10 +27,11 @@ pub struct Reached {
 }
 
 impl Reached {
-    /// What the notes of a drill say. Of several restores the last one counts; a plan is none.
+    /// What the notes of a drill say. Of several restores the last one counts; a plan is none. What a check has printed is no restore:
+    /// it may be a row of the database.
     pub fn of(notes: &Notes) -> Self {
         let mut reached = Reached::default();
-        let passed = notes.steps.iter().filter(|noted| noted.step.passed);
+        let passed = notes.steps.iter().filter(|noted| noted.step.passed && noted.step.phase != Phase::Check);
         for said in passed.flat_map(|noted| &noted.said) {
             match said {
                 Said::Restored(restored) => {
@@ -64,7 +65,8 @@ impl Reached {
 
 /// The record of backup `name`, where a step has shown it.
 fn listed<'a>(notes: &'a Notes, name: &str) -> Option<&'a Backup> {
-    notes.steps.iter().flat_map(|noted| &noted.said).find_map(|said| match said {
+    let believed = notes.steps.iter().filter(|noted| noted.step.phase != Phase::Check);
+    believed.flat_map(|noted| &noted.said).find_map(|said| match said {
         Said::Backup(backup) if backup.manifest.name == name => Some(&**backup),
         _ => None,
     })

@@ -453,3 +453,14 @@ fn the_notes_are_for_their_owner_alone_and_only_ever_grow() {
     file.write_all(b"\n\n").unwrap();
     assert_eq!(notes.steps().len(), 3, "empty lines are nothing");
 }
+
+#[test]
+fn f85_a_row_that_looks_like_a_restore_is_none() {
+    let notes = Notes::new();
+    notes.restored(&ago(400_000), true);
+    let forged = RESTORED.replace("TAKEN", &ago(60)).replace("PROVED", "true").replace("main_dump_1", "main_dump_9");
+    assert_eq!(notes.step("check", "smoke", &format!("echo '{forged}'")).status.code(), Some(0));
+    let (code, drill) = notes.finish(&["--rpo", "26h"]);
+    assert_eq!((code, drill.backup.as_deref()), (1, Some("main_dump_1")));
+    assert!(drill.rpo_seconds.unwrap() > 390_000.0, "{:?}", drill.rpo_seconds);
+}

@@ -45,6 +45,10 @@ pub fn command<S: AsRef<OsStr>>(command: &[S]) -> Vec<String> {
 pub fn environment() -> Vec<String> {
     let secret = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         let value = value.into_string().ok().filter(|value| value.len() >= SHORTEST_BYTES)?;
+        // The working directory has the name of one, and would hide every path.
+        if ["PWD", "OLDPWD"].iter().any(|directory| name == *directory) {
+            return None;
+        }
         is_secret_key(&name.to_string_lossy()).then_some(value)
     };
     std::env::vars_os().filter_map(secret).collect()
@@ -64,7 +68,41 @@ pub fn line(line: &str, known: &[String]) -> String {
         if hide { HIDDEN } else { word }
     });
     let text = words.collect::<Vec<_>>().join(" ");
-    without_keys(&without_fields(&without_values(&without_userinfo(&text))))
+    without_keys(&without_fields(&without_values(&without_userinfo(&without_literals(&text)))))
+}
+
+/// Hides the literal after the word `PASSWORD`, as `CREATE ROLE` and `OPTIONS` of SQL have it.
+fn without_literals(text: &str) -> String {
+    const WORD: &str = "password";
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.to_ascii_lowercase().find(WORD) {
+        let (before, after) = rest.split_at(at + WORD.len());
+        out.push_str(before);
+        rest = after;
+        let literal = after.trim_start();
+        if literal.len() < after.len() && literal.starts_with('\'') {
+            out.push_str(&after[..after.len() - literal.len()]);
+            out.push_str(HIDDEN);
+            rest = after_literal(literal);
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What stands after the literal that `text` begins with; nothing where it is cut off.
+fn after_literal(text: &str) -> &str {
+    let mut rest = &text[1..];
+    while let Some(quote) = rest.find('\'') {
+        rest = &rest[quote + 1..];
+        // Two quotes are one inside it.
+        match rest.strip_prefix('\'') {
+            Some(inside) => rest = inside,
+            None => return rest,
+        }
+    }
+    ""
 }
 
 /// Whether the word after this one is a secret.
@@ -196,6 +234,23 @@ fn value_end(value: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f96_literals_of_sql_and_the_working_directory() {
+        for (said, kept) in [
+            (
+                "LINE 1: ALTER ROLE app PASSWORD 'can ''ary' VALID UNTIL 'x';",
+                "LINE 1: ALTER ROLE app PASSWORD *** VALID UNTIL 'x';",
+            ),
+            ("CREATE USER MAPPING OPTIONS (user 'x', password 'canary')", "CREATE USER MAPPING OPTIONS (user 'x', password ***)"),
+            ("alter role app encrypted password  'cut ''off", "alter role app encrypted password  ***"),
+            ("password authentication failed for user 'app'", "password authentication failed for user 'app'"),
+        ] {
+            assert_eq!(line(said, &[]), kept);
+        }
+        let directory = std::env::var("PWD").unwrap_or_default();
+        assert!(directory.len() < SHORTEST_BYTES || !environment().contains(&directory));
+    }
 
     #[test]
     fn f96_secrets_on_a_command_line_are_not_kept() {

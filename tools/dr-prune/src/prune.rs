@@ -23,6 +23,15 @@ pub fn prune(args: &Args) -> Outcome {
     for pin in &decisions.unused_pins {
         warn("dr-prune", format!("no backup is named {pin}, or begins so, or has such a tag: --pin {pin} keeps nothing"));
     }
+    for rule in &decisions.unused_rules {
+        warn(
+            "dr-prune",
+            format!("--{rule} is about no backup that there is: are kind, store, tag or database written as dr-list shows them?"),
+        );
+    }
+    if !decisions.backups.iter().any(|verdict| verdict.counts()) {
+        warn("dr-prune", format!("none of {} backups is verified: all stay; dr-verify verifies them", decisions.backups.len()));
+    }
     let shown = print::Shown { catalogue: &catalogue, decisions: &decisions, policy: &policy, now };
     print::decisions(&shown, args.wants_table())?;
     Ok(Exit::Good)

@@ -320,3 +320,20 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     child.stdin.take().unwrap().write_all(lines((1..=31).map(verified)).as_bytes()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn what_no_backup_fits_is_told_and_so_is_that_nothing_is_verified() {
+    let all = lines((1..=5).map(verified));
+    let told = |args: &[&str], input: &str| {
+        let output = prune(&[args, &["--now", NOW]].concat(), input);
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(told(&["--keep-daily", "tag=run=nightly+dump:3"], &all), "");
+    for rule in ["tag=rnu=nightly:3", "base:3", "store=s3://acme-dr:3"] {
+        let stderr = told(&["--keep-last", "2", "--keep-daily", rule], &all);
+        assert!(stderr.contains(&format!("--keep-daily {rule} is about no backup")), "{stderr}");
+    }
+    let stderr = told(&["--keep-last", "1"], &all.replace("\"type\":\"verified\"", "\"type\":\"backup\""));
+    assert!(stderr.contains("none of 5 backups is verified"), "{stderr}");
+}

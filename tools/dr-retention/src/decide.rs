@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::bucket::day;
 use crate::catalogue::{Group, Marks};
-use crate::policy::{Keep, Pinned};
+use crate::policy::{Keep, Pinned, Rule};
 use crate::scope::Tag;
 use crate::wal::{self, WalDecision};
 use crate::{Catalogue, Every, Policy, Verdict, clock};
@@ -26,6 +26,8 @@ pub struct Decisions<'a> {
     pub wal: Vec<WalDecision<'a>>,
     /// Pins that no backup has.
     pub unused_pins: Vec<String>,
+    /// Rules that are about no backup that there is, in words.
+    pub unused_rules: Vec<String>,
 }
 
 /// Decides, for the moment `now`, what of `catalogue` stays by `policy`, and what may go.
@@ -45,7 +47,20 @@ pub fn decide<'a>(catalogue: &'a Catalogue, policy: &Policy, now: DateTime<Utc>)
     let unused_pins = keep_pinned(catalogue, policy, &mut verdicts);
     // Here increments, once there are any, keep the chain that each kept one builds on.
     let wal = wal::decide(catalogue, policy, &verdicts, &frozen, now);
-    Decisions { backups: verdicts, wal, unused_pins }
+    Decisions { backups: verdicts, wal, unused_pins, unused_rules: unused_rules(catalogue, policy, &by_tags) }
+}
+
+/// Rules whose kinds, stores, clusters, databases or tags nothing has.
+fn unused_rules(catalogue: &Catalogue, policy: &Policy, by_tags: &[TagSet]) -> Vec<String> {
+    let used = |(place, rule): &(usize, &Rule)| {
+        let fits = |group: &Group| {
+            let of = &catalogue.places[group.place as usize];
+            rule.scope.has_group(group, &of.store, &of.cluster)
+        };
+        catalogue.groups.iter().any(fits) && by_tags.iter().any(|tags| tags.rules & 1 << place != 0)
+    };
+    let rules = policy.rules.iter().enumerate().filter(|rule| !used(rule));
+    rules.map(|(_, rule)| rule.words.clone()).collect()
 }
 
 /// The places of all backups, group after group, newest first; and where each group ends.
