@@ -30,7 +30,7 @@ pub fn prune(args: &Args) -> Outcome {
         );
     }
     if !decisions.backups.iter().any(|verdict| verdict.counts()) {
-        warn("dr-prune", format!("none of {} backups is verified: all stay; dr-verify verifies them", decisions.backups.len()));
+        warn("dr-prune", format!("none of {} backups is verified: all stay; dr-verify verifies them", catalogue.backups().count()));
     }
     let shown = print::Shown { catalogue: &catalogue, decisions: &decisions, policy: &policy, now };
     print::decisions(&shown, args.wants_table())?;
