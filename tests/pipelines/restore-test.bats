@@ -7,8 +7,8 @@ load drills
 @test "f85 restore-test proves the newest dump of a database, and reports it" {
     back_up
     echo "SELECT count(*) > 100 FROM hotel.reservation; SELECT 'ok: ' || count(*) FROM hotel.guest;" >etc/main.assertions.sql
-    run -0 drill restore-test main --database shop
-    [[ ${lines[-1]} == "$PWD/reports/main_restore-test_"*.md ]]
+    run -0 drill restore-test main latest --database shop
+    [[ ${lines[-1]} == "$PWD/reports/main_drill_"*.md ]]
     grep -q '^\*\*PASSED' reports/*.md
     [ "$(said '.passed, (.steps | map(.name) | join(" "))')" = "true backup server restore fingerprint amcheck assertions" ]
     [ "$(said '.backup, .environment')" = "$(dr-list --latest --json | jq -r .name) throw-away" ]
@@ -21,7 +21,8 @@ load drills
     dr-dump hollow | dr-encrypt | dr-push
     dr-seal <"$DR_RECEIPT" >/dev/null
     dropdb hollow
-    for assertion in "SELECT count(*) > 0 FROM booking" "SELECT max(at) > now() - interval '1 day' FROM booking" "SELECT FROM booking"; do
+    for assertion in "SELECT count(*) > 0 FROM booking" "SELECT max(at) > now() - interval '1 day' FROM booking" "SELECT FROM booking" "SELECT NULL" \
+        "SELECT true; SELECT true WHERE false" "SELECT true, true" "SELECT 'okay'" "DO 'BEGIN END'"; do
         echo "$assertion" >etc/main.assertions.sql
         run -1 drill restore-test main
         [ "$(said '.passed, .issues[]')" = "false step assertions failed: exit code 1" ]
@@ -53,18 +54,18 @@ load drills
     [ "$(said '.backup, (.steps | map(.name) | join(" "))')" = "$first backup server restore fingerprint" ]
     kept=$(echo "$DRILL_DIR"/*)
     [[ $output == *"drill: kept: $kept"* ]]
-    [ "$(psql -h "$kept/server" -AtXc "SELECT count(*) > 0 FROM hotel.guest" restored)" = t ]
+    [ "$(psql -h "$kept/server/socket" -AtXc "SELECT count(*) > 0 FROM hotel.guest" restored)" = t ]
     "$PROJECT/scripts/throwaway-server" stop "$kept/server"
     rm -r "$kept"
 }
 
 @test "f84 restore-test that is stopped leaves no server and no directory" {
     back_up
-    for until in server/data/PG_VERSION server/.s.PGSQL.5432 restored; do
+    for until in server/data/PG_VERSION server/socket/.s.PGSQL.5432 restored; do
         stop_at "$until" "$PROJECT/scripts/restore-test" main
         nothing_is_left
     done
-    [ ! -e reports ]
+    [ -z "$(ls reports)" ]
 }
 
 # What functions of a database on that server reach: whether the suite's own server, and how many interfaces of a network.
@@ -77,8 +78,8 @@ reach() {
     server=$DRILL_DIR/server
     "$PROJECT/scripts/throwaway-server" start "$server" 15
     [[ $(reach "$PGHOST") == "1 "[2-9]* ]]
-    [ "$(reach "$server")" = "0 1" ]
-    [ "$(psql -h "$server" -AtXc "SELECT string_agg(setting, ',' ORDER BY name) FROM pg_settings
+    [ "$(reach "$server/socket")" = "0 1" ]
+    [ "$(psql -h "$server/socket" -AtXc "SELECT string_agg(setting, ',' ORDER BY name) FROM pg_settings
         WHERE name IN ('archive_mode', 'listen_addresses', 'shared_preload_libraries')" postgres)" = "off,," ]
     run -80 "$PROJECT/scripts/throwaway-server" stop "$SCRATCH/pg"
     run -73 "$PROJECT/scripts/throwaway-server" start "$server" 15
@@ -87,9 +88,47 @@ reach() {
     nothing_is_left
 }
 
+@test "a throw-away server's user says neither what is run nor what is removed" {
+    server=$DRILL_DIR/server
+    "$PROJECT/scripts/throwaway-server" start "$server" 15
+    [ "$(stat -c %u "$server" "$server"/{process,throwaway-programs,log} | sort -u)" = "$(id -u)" ]
+    run psql -h "$server/socket" -XqAtc "COPY (SELECT 1) TO PROGRAM 'mv $server/data $server/other'" postgres
+    [ -d "$server/data" ]
+    run psql -h "$server/socket" -XqAtc "COPY (SELECT 1) TO PROGRAM 'echo /tmp > $server/throwaway-programs'" postgres
+    [ "$(<"$server/throwaway-programs")" = /usr/lib/postgresql/15/bin ]
+    # What a caller would have made itself is not believed either, where it leads elsewhere.
+    mkdir -p -m 700 linked kept && touch linked/throwaway-programs kept/file && ln -s "$PWD/kept" linked/data
+    run -80 "$PROJECT/scripts/throwaway-server" stop "$PWD/linked"
+    [ -e kept/file ]
+    "$PROJECT/scripts/throwaway-server" stop "$server"
+    nothing_is_left
+}
+
+@test "counts fails where there is nothing to count, and where a name is no table" {
+    createdb hollow
+    run -1 drill counts hollow
+    [[ $output == *"there is no table to count"* ]]
+    dropdb hollow
+    COUNT_TABLES="hotel.guest hotel.gest" run -1 drill counts shop
+    [[ $output == *"hotel.gest is no table"* ]]
+    COUNT_TABLES="hotel.guest" run -0 drill counts
+    [[ $output == shop$'\t'hotel.guest$'\t'* ]]
+}
+
+@test "restore-test fails where its assertions lead nowhere, and does nothing where no report can be written" {
+    back_up
+    ln -s /nowhere etc/main.assertions.sql
+    run -1 drill restore-test main
+    [[ $(said '.issues[]') == "step assertions failed: "* ]]
+    touch file
+    DRILL_REPORTS=$PWD/file/reports run -73 drill restore-test main
+    nothing_is_left
+}
+
 @test "the scripts of drills say how they are used, and which settings are missing" {
     for call in restore-test "restore-test --random" drill-pitr restore-to-staging "restore-to-staging main" drill-verdict assertions \
-        counts "drill main" enclose throwaway-server "throwaway-server start x"; do
+        "counts --between x" "drill main" "restore-test main --randomly" "restore-test main latest other" \
+        "restore-test main --random latest" enclose throwaway-server "throwaway-server start x"; do
         # shellcheck disable=SC2086 # a list of words
         run -64 "$PROJECT/scripts/"$call
         [[ $output == usage:* ]]

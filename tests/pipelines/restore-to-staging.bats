@@ -42,7 +42,7 @@ refused() {
     run -80 restore
     [[ $output == *"error: $1"*"nothing was changed"* ]]
     [ "$before" = "$(staging -c "SELECT oid, datname FROM pg_database ORDER BY 1" postgres)" ]
-    [ ! -e reports ]
+    [ -z "$(ls reports)" ]
     nothing_is_left
 }
 
@@ -66,7 +66,7 @@ refused() {
     STAGING=$PGHOST refused "$PGHOST is the server that is backed up"
     ln -s "$PGHOST" other
     psql -qXc "ALTER DATABASE postgres SET dr.environment = 'staging'" postgres
-    STAGING=$PWD/other refused "$PWD/other: it is what the backup is of, or a copy of its files"
+    STAGING=$PWD/other refused "$PWD/other: it does not say that it is staging; it is what the backup is of, or a copy of its files"
     psql -qXc "ALTER DATABASE postgres RESET dr.environment" postgres
 }
 
@@ -85,7 +85,8 @@ refused() {
     # The archiver is only asked how it is set.
     "$PROJECT/scripts/scratch-postgres" stop "$SCRATCH/archives"
     "$PROJECT/scripts/scratch-postgres" start "$SCRATCH/archives" -c archive_mode=on -c "archive_command='true $PWD/store'" \
-        -c dr.environment=staging 3>&-
+        3>&-
+    echo "dr.environment = 'staging'" >>"$SCRATCH/archives/data/postgresql.conf"
     STAGING=$SCRATCH/archives refused "$SCRATCH/archives: it archives into the stores of main"
     "$PROJECT/scripts/scratch-postgres" stop "$SCRATCH/archives"
 }
@@ -94,7 +95,7 @@ refused() {
     echo "UPDATE hotel.guest SET name = 'nobody'" >etc/mask.sql
     echo "SELECT count(*) > 100 FROM hotel.reservation" >etc/main.assertions.sql
     MASK=$PWD/etc/mask.sql SMOKE_COMMAND='test "$(psql -AtXc "SELECT DISTINCT name FROM hotel.guest")" = nobody' run -0 restore
-    [ "$(said '.passed, .environment, (.steps | map(.name) | join(" "))')" = "true staging restore fingerprint assertions mask swap smoke" ]
+    [ "$(said '.passed, .environment, (.steps | map(.name) | join(" "))')" = "true staging restore close fingerprint assertions mask swap smoke" ]
     kept=$(staging -c "SELECT datname FROM pg_database WHERE datname LIKE 'shop\_before\_%'" postgres)
     staging -c "TABLE before" "$kept"
     [ "$(staging -c "SELECT count(*) FROM pg_database WHERE datname LIKE 'shop%'" postgres)" = 2 ]
