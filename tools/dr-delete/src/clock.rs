@@ -1,12 +1,14 @@
 //! What time is it, for certain? A clock that is wrong lets backups look old.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use dr_pipe::{Exit, Failure, state, warn};
+use dr_store::Store;
 
 use crate::TOOL;
-use crate::survey::Survey;
 
 /// How far two clocks may be apart.
 pub const SKEW: TimeDelta = TimeDelta::minutes(5);
@@ -23,26 +25,32 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Holds `now` against the clocks of the stores, against what was written there, and against the time of the last run.
+    /// Holds `now` against the clocks of the stores, against moments that are past, and against the time of the last run.
     ///
     /// # Errors
-    /// 80 where they disagree by more than five minutes; what a store says that does not answer.
-    pub fn prove(now: DateTime<Utc>, surveys: &[Survey]) -> Result<Clock, Failure> {
+    /// 80 where they disagree by more than five minutes; 78 where the time of the last run cannot be read any more; what a store says
+    /// that does not answer.
+    pub fn prove(
+        now: DateTime<Utc>,
+        stores: &[&Store],
+        times: impl Iterator<Item = (String, DateTime<Utc>)>,
+    ) -> Result<Clock, Failure> {
         let mut asked = BTreeMap::new();
-        for Survey { store, .. } in surveys {
+        for store in stores {
             if asked.insert(store.location().to_string(), ()).is_none()
                 && let Some(theirs) = store.clock()?
             {
                 server(now, &store.location().to_string(), theirs)?;
             }
         }
-        for (what, at) in surveys.iter().flat_map(Survey::times) {
+        for (what, at) in times {
             past(now, &what, at, "somebody's clock is wrong: find out whose before anything is deleted")?;
         }
-        let remembered = state::recall::<BTreeMap<String, DateTime<Utc>>>(FILE).unwrap_or_default();
-        if let Some(at) = remembered.get(LATEST) {
-            let file = state::directory().map_or_else(|| FILE.into(), |directory| directory.join(FILE).display().to_string());
-            past(now, "the last run of dr-delete here", *at, &format!("if that run's clock was wrong, remove {file}"))?;
+        if let Some(file) = state::directory().map(|directory| directory.join(FILE))
+            && let Some(at) = recall(&file)?
+        {
+            let hint = format!("if that run's clock was wrong, remove {}", file.display());
+            past(now, "the last run of dr-delete here", at, &hint)?;
         }
         Ok(Clock { now })
     }
@@ -56,6 +64,22 @@ impl Clock {
     pub fn remember(&self) {
         if let Err(error) = state::remember(FILE, &BTreeMap::from([(LATEST, self.now)])) {
             warn(TOOL, format!("cannot remember the time, to notice a clock that goes back: {error}"));
+        }
+    }
+}
+
+/// The latest time that was remembered; none where none ever was. What cannot be read any more is not taken for that.
+fn recall(file: &Path) -> Result<Option<DateTime<Utc>>, Failure> {
+    let text = match std::fs::read(file) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        read => read.map_err(|error| Failure::io(file.display(), &error))?,
+    };
+    let remembered: Option<BTreeMap<String, DateTime<Utc>>> = serde_json::from_slice(&text).ok();
+    match remembered.and_then(|remembered| remembered.get(LATEST).copied()) {
+        Some(at) => Ok(Some(at)),
+        None => {
+            let message = format!("{} does not tell the time of the last run any more", file.display());
+            Err(Failure::new(Exit::Config, message, "if the clock of this host is right, remove it"))
         }
     }
 }

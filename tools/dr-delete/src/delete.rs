@@ -5,11 +5,13 @@ use std::io::Write;
 use chrono::Utc;
 use dr_pipe::record::{self, Record};
 use dr_pipe::{Failure, Outcome, stop, stream};
+use dr_store::Store;
 
 use crate::args::Args;
 use crate::carry::carry_out;
 use crate::clock::Clock;
 use crate::decided::{self, Decided};
+use crate::lock::Lock;
 use crate::plan::{self, DeletePlan, Limits};
 use crate::survey::{self, Survey};
 use crate::{NOTHING, undelete, unsealed};
@@ -21,13 +23,17 @@ pub fn delete(args: Args) -> Outcome {
         return undelete::undelete(&args, name);
     }
     if args.unsealed {
+        let _lock = Lock::take().map_err(|failure| failure.leaving(NOTHING))?;
         return unsealed::remove(&args);
     }
     let unsure = |failure: Failure| failure.leaving(NOTHING);
     let limits = args.grace().map(|grace| Limits { grace, max_age: args.max_age, confirm: args.confirm }).map_err(unsure)?;
     let decided = decisions(&args).map_err(unsure)?;
+    // Whoever makes the decisions may take long: others need not wait for him.
+    let _lock = Lock::take().map_err(unsure)?;
     let surveys = surveys(&args, decided.as_ref()).map_err(unsure)?;
-    let clock = Clock::prove(Utc::now(), &surveys).map_err(unsure)?;
+    let stores: Vec<&Store> = surveys.iter().map(|survey| &survey.store).collect();
+    let clock = Clock::prove(Utc::now(), &stores, surveys.iter().flat_map(Survey::times)).map_err(unsure)?;
     let plan = DeletePlan::make(clock, &surveys, decided.as_ref(), limits).map_err(unsure)?;
     carry_out(plan, &mut tell)
 }
@@ -43,6 +49,7 @@ fn decisions(args: &Args) -> Result<Option<Decided>, Failure> {
 
 /// Reads what every store holds of the clusters concerned.
 fn surveys(args: &Args, decided: Option<&Decided>) -> Result<Vec<Survey>, Failure> {
+    survey::apart(args)?;
     let mut surveys: Vec<Survey> = Vec::new();
     for location in &args.from {
         let clusters = match (decided, &args.cluster) {

@@ -1,6 +1,6 @@
 //! What is marked for deletion: a backup, or a range of WAL. Its tombstone, and what is told of it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use dr_catalogue::{Error, PublicKey, SigningKey, Tombstone, name, tombstone};
 use dr_pipe::record::{Deleted, Record};
 use dr_wal::{SegmentName, layout};
@@ -112,6 +112,14 @@ impl Grave {
         match self {
             Grave::Backup(tombstone) => tombstone.not_before_at,
             Grave::Wal(range) => range.not_before_at,
+        }
+    }
+
+    /// How long it waits between mark and removal.
+    pub fn grace(&self) -> TimeDelta {
+        match self {
+            Grave::Backup(tombstone) => tombstone.not_before_at - tombstone.deleted_at,
+            Grave::Wal(range) => range.not_before_at - range.deleted_at,
         }
     }
 

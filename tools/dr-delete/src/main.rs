@@ -7,6 +7,7 @@ mod clock;
 mod decided;
 mod delete;
 mod grave;
+mod lock;
 mod plan;
 mod rules;
 mod share;

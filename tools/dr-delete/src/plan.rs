@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use dr_catalogue::{Tombstone, name, tombstone};
 use dr_pipe::record::{Action, Backup, Kind, Manifest};
 use dr_pipe::{Exit, Failure, warn};
 use dr_wal::{SegmentName, layout};
 
 use crate::TOOL;
-use crate::clock::Clock;
+use crate::clock::{Clock, SKEW};
 use crate::decided::{Decided, Range, Told};
 use crate::grave::{Grave, RangeTombstone};
 use crate::rules::{self, Group};
@@ -43,15 +43,18 @@ pub(crate) struct Work<'s> {
     pub(crate) survey: &'s Survey,
     pub(crate) marks: Vec<Grave>,
     pub(crate) waiting: Vec<Grave>,
+    /// What is due: marked by an earlier run.
     pub(crate) removals: Vec<Removal>,
+    /// What is marked and removed in this very run.
+    pub(crate) at_once: Vec<Removal>,
 }
 
 /// Something whose data goes.
 #[derive(Debug)]
 pub(crate) struct Removal {
     pub(crate) grave: Grave,
-    /// Keys and sizes, in the order in which they go; the tombstone goes last.
-    pub(crate) keys: Vec<(String, u64)>,
+    /// Keys and sizes, in the order in which they go; the tombstone goes last, and is looked for before each step.
+    pub(crate) steps: Vec<Vec<(String, u64)>>,
     /// Until when its manifest says that the store keeps it locked.
     pub(crate) locked_until: Option<DateTime<Utc>>,
 }
@@ -109,19 +112,26 @@ impl<'s> Case<'s, '_> {
                 waiting.push(grave);
             }
         }
-        removals.extend(self.survey.orphans.iter().map(|tombstone| self.removal(tombstone.clone(), None)));
-        let known: Vec<&Backup> = live.iter().chain(marked.iter().map(|marked| &marked.backup)).collect();
-        rules::fresh(&groups, live, &known, self.limits.max_age, self.clock.now())?;
+        for tombstone in &self.survey.orphans {
+            let grave = Grave::Backup(tombstone.clone());
+            if self.is_due(&grave) { removals.push(self.removal(tombstone.clone(), None)) } else { waiting.push(grave) }
+        }
+        rules::fresh(&groups, live, &self.known(), self.limits.max_age, self.clock.now())?;
         rules::floor(&groups, live, self.told)?;
 
         let mut marks: Vec<Grave> = chosen.iter().map(|backup| self.mark(&backup.manifest, told)).collect();
         let backups = Share { going: marks.len() as u64, before, there: live.len() as u64 };
         let staying: Vec<&Backup> = live.iter().filter(|backup| !chosen.contains(backup)).collect();
         let segments = self.wal(told, &staying, &mut marks, &mut waiting, &mut removals)?;
-        if self.limits.grace.is_zero() {
-            removals.extend(marks.iter().map(|grave| self.removal_at_once(grave)));
-        }
-        Ok((Work { survey: self.survey, marks, waiting, removals }, backups, segments))
+        let at_once =
+            if self.limits.grace.is_zero() { marks.iter().map(|grave| self.removal_at_once(grave)).collect() } else { vec![] };
+        Ok((Work { survey: self.survey, marks, waiting, removals, at_once }, backups, segments))
+    }
+
+    /// All backups that are there, marked ones too.
+    fn known(&self) -> Vec<&'s Backup> {
+        let Survey { live, marked, .. } = self.survey;
+        live.iter().chain(marked.iter().map(|marked| &marked.backup)).collect()
     }
 
     /// Decisions about backups that are not there, or marked already; gives how many of them delete.
@@ -203,7 +213,7 @@ impl<'s> Case<'s, '_> {
             }
             wal::judge(&Range { first: it.first, last: it.last, reasons: Vec::new() }, staying)?;
             self.fresh_bases(staying)?;
-            removals.push(Removal { keys: wal.keys(it.first, it.last), grave, locked_until: None });
+            removals.push(Removal { steps: wal.steps(it.first, it.last), grave, locked_until: None });
         }
         if share.going > 0 {
             self.fresh_bases(staying)?;
@@ -211,15 +221,25 @@ impl<'s> Case<'s, '_> {
         Ok(share)
     }
 
-    /// WAL goes only while bases come.
+    /// WAL goes only while bases come: how often, those tell that are marked, too.
     fn fresh_bases(&self, staying: &[&Backup]) -> Result<(), Failure> {
         let bases = staying.iter().filter(|backup| backup.manifest.kind == Kind::Base);
         let groups = bases.map(|backup| Group::of(&backup.manifest)).collect();
-        rules::fresh(&groups, &self.survey.live, staying, self.limits.max_age, self.clock.now())
+        rules::fresh(&groups, &self.survey.live, &self.known(), self.limits.max_age, self.clock.now())
     }
 
+    /// Whether its time has come, by what it says and by when it was written: one that was put back later begins anew.
     fn is_due(&self, grave: &Grave) -> bool {
-        grave.not_before_at() <= self.clock.now()
+        if grave.not_before_at() > self.clock.now() {
+            return false;
+        }
+        let written = self.survey.files.get(&grave.key()).and_then(|listed| listed.modified_at);
+        let Some(until) = written.map(|at| at + grave.grace()).filter(|until| *until > self.clock.now()) else { return true };
+        if until > grave.not_before_at() + SKEW {
+            let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            warn(TOOL, format!("{} was marked before its tombstone was written: it waits until {until}", grave.name()));
+        }
+        false
     }
 
     fn mark(&self, manifest: &Manifest, told: &Told) -> Grave {
@@ -262,7 +282,7 @@ impl<'s> Case<'s, '_> {
                 self.removal(tombstone.clone(), backup.map(|backup| &backup.manifest))
             }
             Grave::Wal(range) => {
-                Removal { keys: self.survey.wal.keys(range.first, range.last), grave: grave.clone(), locked_until: None }
+                Removal { steps: self.survey.wal.steps(range.first, range.last), grave: grave.clone(), locked_until: None }
             }
         }
     }
@@ -276,7 +296,7 @@ impl<'s> Case<'s, '_> {
         let here = self.survey.named();
         let lock = manifest.and_then(|manifest| manifest.stores.iter().find(|at| at.store == here)?.locked_until);
         Removal {
-            keys: keys.into_iter().map(|key| (key.clone(), size(&key))).collect(),
+            steps: vec![keys.into_iter().map(|key| (key.clone(), size(&key))).collect()],
             locked_until: lock.filter(|until| *until > self.clock.now()),
             grave: Grave::Backup(tombstone),
         }

@@ -42,7 +42,7 @@ pub struct Survey {
     pub contested: BTreeSet<(Kind, String)>,
     /// Its WAL.
     pub wal: Wal,
-    /// What lies beside the manifests, by key.
+    /// What lies beside the manifests, and the tombstones of ranges, by key.
     pub files: BTreeMap<String, Listed>,
 }
 
@@ -130,10 +130,12 @@ impl Survey {
         let alone = wal.iter().filter_map(|listed| {
             let tombstone = listed.key.strip_suffix(SIGNATURE)?;
             let (first, last) = grave::ends(tombstone).filter(|_| !has(tombstone))?;
-            self.wal.keys(first, last).is_empty().then(|| listed.key.clone())
+            self.wal.steps(first, last).is_empty().then(|| listed.key.clone())
         });
         self.strays.extend(alone);
-        for Listed { key, .. } in wal.iter().filter(|listed| grave::ends(&listed.key).is_some()) {
+        for listed in wal.iter().filter(|listed| grave::ends(&listed.key).is_some()) {
+            let key = &listed.key;
+            self.files.insert(key.clone(), listed.clone());
             match self.grave(key)? {
                 Some(Ok(Grave::Wal(range))) => self.ranges.push(range),
                 Some(Err(why)) => warn(TOOL, format!("{}: {why}; it is left as it is", self.named())),
@@ -162,7 +164,7 @@ impl Survey {
     /// What the store says.
     pub fn is_made_by_us(&self, backup: &Backup) -> Result<bool, Failure> {
         let manifest = &backup.manifest;
-        let key = name::manifest_key(&manifest.cluster, manifest.kind, &manifest.name);
+        let key = manifest_key(backup);
         let text = self.store.read(&key, manifest::MAX_BYTES)?;
         let signature_key = name::signature_key(&manifest.cluster, manifest.kind, &manifest.name);
         let signature = self.store.read(&signature_key, signature::MAX_BYTES)?;
@@ -173,11 +175,8 @@ impl Survey {
     pub fn times(&self) -> Vec<(String, DateTime<Utc>)> {
         let mut times = Vec::new();
         for backup in self.live.iter().chain(self.marked.iter().map(|marked| &marked.backup)) {
-            let manifest = &backup.manifest;
-            times.push((format!("backup {}", manifest.name), manifest.taken_at.max(manifest.stored_at)));
-            let key = name::manifest_key(&manifest.cluster, manifest.kind, &manifest.name);
-            let written = self.files.get(&key).and_then(|listed| listed.modified_at);
-            times.extend(written.map(|at| (format!("{}/{key}", self.named()), at)));
+            let key = manifest_key(backup);
+            times.extend(times_of(backup, self.files.get(&key).and_then(|listed| listed.modified_at), &self.named()));
         }
         let graves = self.marked.iter().map(|marked| &marked.tombstone).chain(&self.orphans);
         times.extend(graves.map(|tombstone| (format!("the tombstone of {}", tombstone.name), tombstone.deleted_at)));
@@ -234,6 +233,48 @@ pub fn open(location: &Location, args: &Args) -> Result<Store, Failure> {
     let store = Store::open_for_write(location, &args.store)?;
     store.warnings().iter().for_each(|warning| warn(TOOL, warning));
     Ok(store)
+}
+
+/// Passes stores each of which is named once: what goes in one must not go in the other.
+///
+/// # Errors
+/// 64 where one has two names; what the store says.
+pub fn apart(args: &Args) -> Result<(), Failure> {
+    let mut names: Vec<&Location> = Vec::new();
+    for location in &args.from {
+        if names.iter().all(|name| name.to_string() != location.to_string()) {
+            names.push(location);
+        }
+    }
+    if names.len() < 2 {
+        return Ok(());
+    }
+    let stores: Vec<Store> = names.iter().map(|name| Store::open_for_read(name, &args.store)).collect::<Result<_, _>>()?;
+    for (place, store) in stores.iter().enumerate() {
+        for other in &stores[..place] {
+            store.is_none_of([other]).map_err(|failure| match failure.exit {
+                Exit::Usage => {
+                    let message = format!("--from {} is the same store as --from {}", store.location(), other.location());
+                    Failure::new(Exit::Usage, message, "name every store once")
+                }
+                _ => failure,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The key of a backup's manifest.
+pub fn manifest_key(Backup { manifest, .. }: &Backup) -> String {
+    name::manifest_key(&manifest.cluster, manifest.kind, &manifest.name)
+}
+
+/// Moments of a backup that are past where every clock is right; `written`, when its manifest was written into `store`.
+pub fn times_of(backup: &Backup, written: Option<DateTime<Utc>>, store: &str) -> Vec<(String, DateTime<Utc>)> {
+    let manifest = &backup.manifest;
+    let mut times = vec![(format!("backup {}", manifest.name), manifest.taken_at.max(manifest.stored_at))];
+    times.extend(written.map(|at| (format!("{store}/{}", manifest_key(backup)), at)));
+    times
 }
 
 /// All bytes of a small object; none where it is not there.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use chrono::{DateTime, Utc};
-use dr_catalogue::{Listing, name};
+use dr_catalogue::{Entry, Listing, name};
 use dr_pipe::record::{Backup, Deleted, Record};
 use dr_pipe::{Exit, Failure, Outcome};
 use dr_store::{Listed, Location, Removed, Store};
 
 use crate::args::Args;
-use crate::clock::SKEW;
+use crate::clock::Clock;
 use crate::delete::tell;
 use crate::{NOTHING, plan, survey};
 
@@ -25,20 +26,21 @@ enum Left {
     File(PathBuf, u64),
 }
 
+/// It, its store and its cluster.
+type Found = (Rc<Store>, String, Left);
+
 /// Removes them, once all are known.
 ///
 /// # Errors
 /// 76 where a store has what it does not list; as for decisions where a catalogue has a flaw; 80 for more than a hundred.
 pub fn remove(args: &Args) -> Outcome {
-    let mut all = Vec::new();
-    for location in &args.from {
-        all.extend(find(location, args).map_err(|failure| failure.leaving(NOTHING))?);
-    }
+    let (clock, all) = find_all(args).map_err(|failure| failure.leaving(NOTHING))?;
     let count = all.len() as u64;
     if args.confirm.map_or(count > MANY, |number| number != count) {
         let message = format!("{count} objects and files were left by runs that failed");
         return Err(Failure::new(Exit::Refused, message, format!("if that can be: --confirm {count}")).leaving(NOTHING));
     }
+    clock.remember();
     let mut denied = None;
     for (store, cluster, left) in all {
         match left.remove(&store, &cluster) {
@@ -51,29 +53,47 @@ pub fn remove(args: &Args) -> Outcome {
     denied.map_or(Ok(Exit::Good), |failure| Err(failure.leaving("the others were removed")))
 }
 
-/// What is left in one store, each with its cluster.
-fn find(location: &Location, args: &Args) -> Result<Vec<(std::rc::Rc<Store>, String, Left)>, Failure> {
-    let store = std::rc::Rc::new(survey::open(location, args)?);
-    let now = store.clock()?.unwrap_or_else(Utc::now);
-    if (now - Utc::now()).abs() > SKEW {
-        let message = format!("it is {} here, and {now} there", Utc::now());
-        return Err(Failure::new(Exit::Refused, message, "set the clock of this host, or of that server"));
+/// What is left in all stores, by a clock that was proved.
+fn find_all(args: &Args) -> Result<(Clock, Vec<Found>), Failure> {
+    survey::apart(args)?;
+    let (mut stores, mut times, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    for location in &args.from {
+        let store = Rc::new(survey::open(location, args)?);
+        all.extend(find(&store, location, args, &mut times)?);
+        stores.push(store);
     }
-    let before = now - args.older_than;
+    let stores: Vec<&Store> = stores.iter().map(Rc::as_ref).collect();
+    Ok((Clock::prove(Utc::now(), &stores, times.into_iter())?, all))
+}
+
+/// What is left in one store, each with its cluster; `times` gets the moments that its catalogue tells.
+fn find(
+    store: &Rc<Store>,
+    location: &Location,
+    args: &Args,
+    times: &mut Vec<(String, DateTime<Utc>)>,
+) -> Result<Vec<Found>, Failure> {
+    let before = store.clock()?.unwrap_or_else(Utc::now) - args.older_than;
     let listed = store.list(&args.cluster.as_ref().map(|cluster| format!("{cluster}/")).unwrap_or_default())?;
     let mut found = Vec::new();
     for cluster in plan::clusters(listed.iter().map(|listed| listed.key.as_str())) {
         let listing = survey::catalogue(location, &cluster, args, None)?;
         let here: Vec<&Listed> = listed.iter().filter(|it| it.key.starts_with(&format!("{cluster}/"))).collect();
         let named = named(&listing, &here)?;
+        let marked = listing.deleted.iter().map(|marked| &marked.entry);
+        for Entry { backup, .. } in listing.entries.iter().chain(marked) {
+            let key = survey::manifest_key(backup);
+            let written = here.iter().find(|it| it.key == key).and_then(|it| it.modified_at);
+            times.extend(survey::times_of(backup, written, &location.to_string()));
+        }
         for it in here.into_iter().filter(|it| it.modified_at.is_some_and(|at| at < before) && !named.contains(&it.key)) {
-            if is_left(&store, &cluster, &it.key)? {
-                found.push((std::rc::Rc::clone(&store), cluster.clone(), Left::Object(it.clone())));
+            if is_left(store, &cluster, &it.key)? {
+                found.push((Rc::clone(store), cluster.clone(), Left::Object(it.clone())));
             }
         }
         if !location.is_s3() {
             let files = temporary(&Path::new(&location.to_string()).join(&cluster), before)?;
-            found.extend(files.into_iter().map(|left| (std::rc::Rc::clone(&store), cluster.clone(), left)));
+            found.extend(files.into_iter().map(|left| (Rc::clone(store), cluster.clone(), left)));
         }
     }
     Ok(found)

@@ -6,7 +6,7 @@ use dr_pipe::record::{Backup, Base, Kind, WalKept};
 use dr_pipe::{Exit, Failure};
 use dr_store::Listed;
 use dr_wal::layout::{self, Entry};
-use dr_wal::{Lsn, SegmentName, SegmentSize, WalName};
+use dr_wal::{Lsn, SegmentName, SegmentSize, Timeline, WalName};
 
 use crate::decided::Range;
 
@@ -46,10 +46,10 @@ impl Wal {
         self.files.iter().filter(|(_, files)| files.iter().any(|(rank, ..)| *rank == WHOLE)).map(|(segment, _)| segment)
     }
 
-    /// Key and size of all there is from `first` to `last`, oldest first.
-    pub fn keys(&self, first: SegmentName, last: SegmentName) -> Vec<(String, u64)> {
-        let files = self.files.range(first..=last).flat_map(|(_, files)| files);
-        files.map(|(_, key, bytes)| (key.clone(), *bytes)).collect()
+    /// Key and size of all there is of each segment from `first` to `last`, oldest first.
+    pub fn steps(&self, first: SegmentName, last: SegmentName) -> Vec<Vec<(String, u64)>> {
+        let files = self.files.range(first..=last).map(|(_, files)| files);
+        files.map(|files| files.iter().map(|(_, key, bytes)| (key.clone(), *bytes)).collect()).collect()
     }
 }
 
@@ -89,6 +89,16 @@ pub fn judge(Range { first, last, .. }: &Range, staying: &[&Backup]) -> Result<(
     Ok(())
 }
 
+/// The segments without which a base is of no use; none where it brings them along, or does not say.
+pub fn own(base: &Base) -> Option<Vec<SegmentName>> {
+    if base.wal == WalKept::Inside {
+        return None;
+    }
+    let (start, stop): (Lsn, Lsn) = (base.start_lsn.parse().ok()?, base.stop_lsn.parse().ok()?);
+    let size = SegmentSize::try_from(base.wal_segment_bytes).ok()?;
+    Some(SegmentName::holding(Timeline(base.timeline), start, stop, size).collect())
+}
+
 /// The WAL that a base needs.
 struct Need {
     timeline: u32,
@@ -120,7 +130,6 @@ impl Need {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use dr_wal::Timeline;
     use proptest::prelude::*;
 
     use super::*;

@@ -41,7 +41,7 @@ fn a_backup_is_marked_hidden_found_by_its_name_and_rescued() {
     assert_eq!(String::from_utf8_lossy(&checked.stdout), format!("dr tombstone main/dump/{}\n", names[0]));
 
     let rescued = world.delete(&format!("--undelete {}", names[0])).output().unwrap();
-    assert_eq!(stderr_of(&rescued, 0), "");
+    assert!(stderr_of(&rescued, 0).contains("marks it again unless it is pinned: --pin NAME"));
     assert!(String::from_utf8_lossy(&rescued.stdout).starts_with("{\"type\":\"backup\""));
     assert!(!tombstone.exists());
     assert_eq!(world.listed().len(), 11);
@@ -73,6 +73,54 @@ fn what_is_due_goes_and_nothing_else() {
     // Once more: nothing is left to do.
     let again = world.delete_at("+73h", "--finish").output().unwrap();
     assert_eq!((stderr_of(&again, 0), again.stdout), (String::new(), Vec::new()));
+}
+
+#[test]
+fn a_tombstone_that_is_put_back_waits_anew() {
+    let (world, dumps) = World::daily(6);
+    stderr_of(&world.decide("", &delete_first(1, &dumps)), 0);
+    let name = &dumps[0].manifest.name;
+    let keys = ["tombstone", "tombstone.minisig"].map(|suffix| format!("main/dump/{name}.{suffix}"));
+    let old = keys.each_ref().map(|key| fs::read(world.path("store").join(key)).unwrap());
+    stderr_of(&world.delete(&format!("--undelete {name}")).output().unwrap(), 0);
+    for (key, bytes) in keys.iter().zip(&old) {
+        world.write("store", key, bytes);
+        let file = fs::File::options().write(true).open(world.path("store").join(key)).unwrap();
+        file.set_modified((support::now() + chrono::TimeDelta::hours(79)).into()).unwrap();
+    }
+    let before = world.files("store");
+    let early = world.delete_at("+80h", "--finish --max-age 30d").output().unwrap();
+    assert!(stderr_of(&early, 0).contains(&format!("{name} was marked before its tombstone was written: it waits until ")));
+    assert_eq!(states(&early), ["waiting"]);
+    assert!(world.files("store") == before);
+    let late = world.delete_at("+152h", "--finish --max-age 30d").output().unwrap();
+    assert_eq!((stderr_of(&late, 0), states(&late)), (String::new(), vec!["removed".to_owned()]));
+}
+
+#[test]
+fn a_tombstone_whose_manifest_is_gone_waits_like_any_other() {
+    let (world, dumps) = World::daily(6);
+    stderr_of(&world.decide("", &delete_first(1, &dumps)), 0);
+    let name = &dumps[0].manifest.name;
+    ["json", "json.minisig"]
+        .iter()
+        .for_each(|suffix| fs::remove_file(world.path("store/main/dump").join(format!("{name}.{suffix}"))).unwrap());
+    let before = world.files("store");
+    assert_eq!(states(&world.delete("--finish").output().unwrap()), ["waiting"]);
+    assert!(world.files("store") == before);
+    let late = world.delete_at("+73h", "--finish --max-age 30d").output().unwrap();
+    assert_eq!((states(&late), deleted(&late)[0].objects), (vec!["removed".to_owned()], 1));
+}
+
+#[test]
+fn what_is_due_goes_before_anything_is_marked() {
+    let (world, dumps) = World::daily(6);
+    stderr_of(&world.decide("", &delete_first(1, &dumps)), 0);
+    let later = (support::now() + chrono::TimeDelta::hours(73)).to_rfc3339();
+    let told = delete_first(2, &dumps);
+    let told: Vec<_> = told.lines().map(|line| format!("{}{later}\"}}\n", &line[..line.rfind("20").unwrap()])).collect();
+    let output = support::fed(world.delete_at("+73h", "--max-age 30d"), &told.concat());
+    assert_eq!((stderr_of(&output, 0), states(&output)), (String::new(), vec!["removed".to_owned(), "marked".to_owned()]));
 }
 
 #[test]

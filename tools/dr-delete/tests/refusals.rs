@@ -72,6 +72,60 @@ fn f87_a_clock_that_is_wrong_deletes_nothing() {
 }
 
 #[test]
+fn f87_a_time_that_cannot_be_read_any_more_is_not_taken_for_none() {
+    let (world, dumps) = World::daily(6);
+    fs::create_dir(world.path("state")).unwrap();
+    for damaged in ["", "{}", "{\"latest_at\":\"2026"] {
+        fs::write(world.path("state/clock.json"), damaged).unwrap();
+        assert!(world.refuses(world.delete(""), &delete_first(1, &dumps), 78).contains("state/clock.json does not tell the time"));
+        assert!(world.refuses(world.delete("--unsealed"), "", 78).contains("if the clock of this host is right, remove it"));
+    }
+    fs::remove_file(world.path("state/clock.json")).unwrap();
+    stderr_of(&world.decide("", &delete_first(1, &dumps)), 0);
+}
+
+#[test]
+fn f87_what_was_left_goes_by_a_clock_that_is_right_only() {
+    let (world, _) = World::daily(6);
+    world.write("store", "main/dump/main_dump_20200125T020000Z_0001.tar", b"left");
+    for off in ["-20m", "-1y"] {
+        let said = world.refuses(world.delete_at(off, "--unsealed"), "", 80);
+        assert!(said.contains("somebody's clock is wrong"), "{off}: {said}");
+    }
+    stderr_of(&world.delete_at("+20m", "--finish").output().unwrap(), 0);
+    let said = world.refuses(world.delete("--unsealed"), "", 80);
+    assert!(said.contains("the last run of dr-delete here is of "), "{said}");
+}
+
+#[test]
+fn one_store_under_two_names_is_refused() {
+    let (world, dumps) = World::daily(6);
+    std::os::unix::fs::symlink("store", world.path("twin")).unwrap();
+    for arguments in ["", "--unsealed"] {
+        let mut command = world.delete(arguments);
+        command.env("DR_FROM", "store,twin");
+        let said = world.refuses(command, &delete_first(1, &dumps), 64);
+        assert!(said.contains("--from twin is the same store as --from store"), "{said}");
+    }
+}
+
+#[test]
+fn one_runs_at_a_time_and_rescues_need_not_wait() {
+    let (world, dumps) = World::daily(8);
+    stderr_of(&world.decide("", &delete_first(1, &dumps)), 0);
+    fs::write(world.path("state/delete.lock"), "4711\n").unwrap();
+    let lock = fs::File::open(world.path("state/delete.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    for (arguments, told) in [("", delete_first(2, &dumps)), ("--finish", String::new()), ("--unsealed", String::new())] {
+        let said = world.refuses(world.delete(arguments), &told, 75);
+        assert!(said.contains("another dr-delete is at work (pid 4711)") && said.contains("run it again later"), "{said}");
+    }
+    stderr_of(&world.delete(&format!("--undelete {}", dumps[0].manifest.name)).output().unwrap(), 0);
+    drop(lock);
+    stderr_of(&world.decide("", &delete_first(1, &dumps)), 0);
+}
+
+#[test]
 fn f89_where_backups_stop_coming_none_goes() {
     let world = World::new();
     let weekly: Vec<Made> = [58, 51, 44, 37, 30, 23, 16].map(|days| dump(24 * days)).into();

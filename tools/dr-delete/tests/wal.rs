@@ -43,7 +43,8 @@ fn a_range_of_wal_is_marked_rescued_and_goes_with_all_that_belongs_to_it() {
 
     // It is there still, and may be kept after all.
     let named = format!("{}-{}", segment(1), segment(12));
-    stderr_of(&world.delete(&format!("--undelete {named}")).output().unwrap(), 0);
+    let rescued = world.delete(&format!("--undelete {named}")).output().unwrap();
+    assert!(stderr_of(&rescued, 0).contains("what was removed of") && rescued.stdout.is_empty());
     assert!(world.files("store") == before);
     stderr_of(&world.decide("", &told), 0);
     // The next day decides on the same WAL again, and on a little more.
@@ -83,4 +84,62 @@ fn f89_wal_stays_where_bases_stop_coming() {
     let said = world.refuses(world.delete_at("+73h", "--finish"), "", 80);
     assert!(said.contains("the newest of the base backups is 4 d old"), "{said}");
     fs::remove_dir_all(world.path("state")).unwrap();
+}
+
+#[test]
+fn who_rescues_a_base_is_told_of_its_wal() {
+    let (world, keep) = world();
+    let (gone, stay) = keep.split_once('\n').unwrap();
+    let gone = gone.replace("\"keep\"", "\"delete\"") + "\n";
+    let told = gone + stay + &wal_decision("delete", &segment(1), &segment(29));
+    stderr_of(&world.decide("--confirm 30", &told), 0);
+    fs::remove_file(world.path("store/main/wal/00000001").join(format!("{}.zst", segment(21)))).unwrap();
+    let name =
+        serde_json::from_str::<serde_json::Value>(told.lines().next().unwrap()).unwrap()["name"].as_str().unwrap().to_owned();
+    let said = stderr_of(&world.delete(&format!("--undelete {name}")).output().unwrap(), 0);
+    assert!(
+        said.contains(&format!("1 segments of WAL that {name} needs are not in this store, the first of them {}", segment(21))),
+        "{said}"
+    );
+    assert!(said.contains(&format!("take that off, too, with --undelete {}-{}", segment(1), segment(29))), "{said}");
+}
+
+#[test]
+fn a_range_that_is_rescued_while_it_goes_goes_no_further() {
+    let (world, keep) = world();
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "--seccomp-bpf", "-qq", "-o", "trace", "-e", "inject=unlink,unlinkat:delay_enter=100000"]);
+    strace.arg(support::bin().join("dr-delete")).args(["--grace", "0", "--confirm", "12"]);
+    let mut command = world.settled(strace);
+    command.env("DR_SIGNING_KEY", "delete.key");
+    let folder = world.path("store/main/wal/00000001");
+    let told = keep + &wal_decision("delete", &segment(1), &segment(12));
+    let output = std::thread::scope(|scope| {
+        let run = scope.spawn(|| support::fed(command, &told));
+        while folder.join(format!("{}.zst", segment(1))).exists() && !run.is_finished() {
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+        let named = format!("{}-{}", segment(1), segment(12));
+        stderr_of(&world.delete(&format!("--undelete {named}")).output().unwrap(), 0);
+        run.join().unwrap()
+    });
+    let said = stderr_of(&output, 0);
+    assert!(said.contains("is not marked any more: it is left; ") && said.contains(" of its objects are gone"), "{said}");
+    assert_eq!(states(&output), ["marked"]);
+    assert!(folder.join(format!("{}.zst", segment(12))).exists());
+    // No segment is left half.
+    let files = world.files("store");
+    let count = |end: &str| files.keys().filter(|key| key.contains("/wal/00000001/") && key.ends_with(end)).count();
+    assert_eq!(count(".zst"), count(".claim"));
+}
+
+#[test]
+fn f87_a_clock_far_ahead_is_noticed_by_bases_that_are_marked() {
+    let (world, keep) = world();
+    let bases: Vec<&str> = keep.lines().collect();
+    let told = bases[..2].join("\n").replace("\"keep\"", "\"delete\"") + "\n" + &bases[2..].join("\n") + "\n";
+    stderr_of(&world.decide("--grace 700d --confirm 2", &told), 0);
+    stderr_of(&world.decide("", &(told + &wal_decision("delete", &segment(1), &segment(9)))), 0);
+    let said = world.refuses(world.delete_at("+365d", "--finish"), "", 80);
+    assert!(said.contains("the newest of the base backups is 366 d old"), "{said}");
 }
