@@ -1,5 +1,5 @@
 //! The file that is asked for, and beside it those that will be asked for next: several at a time, in one call. While some are
-//! packed, which takes a processor, as many are stored, which takes patience.
+//! packed, which takes a processor, others are stored, which takes patience.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -10,26 +10,38 @@ use crate::asked::Asked;
 use crate::journal::Journal;
 use crate::push::{Pusher, TOOL};
 
-/// Lets so many through at a time.
-pub struct Gate {
-    free: Mutex<usize>,
+/// A room in which there is only so much place.
+pub struct Room {
+    places: u64,
+    free: Mutex<u64>,
     changed: Condvar,
 }
 
-impl Gate {
-    /// For `places` at a time.
-    pub fn of(places: usize) -> Self {
-        Gate { free: Mutex::new(places), changed: Condvar::new() }
+/// Whoever is in a room; outside again once this is dropped.
+pub struct Inside<'a> {
+    room: &'a Room,
+    places: u64,
+}
+
+impl Room {
+    /// With so many places.
+    pub fn of(places: u64) -> Self {
+        Room { places, free: Mutex::new(places), changed: Condvar::new() }
     }
 
-    /// Does something as soon as there is a place.
-    pub fn pass<T>(&self, does: impl FnOnce() -> T) -> T {
+    /// Enters as soon as there is place. Who needs more than there is gets all of it.
+    pub fn enter(&self, places: u64) -> Inside<'_> {
+        let places = places.min(self.places);
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.changed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner) -= 1;
-        let done = does();
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.changed.notify_one();
-        done
+        *self.changed.wait_while(free, |free| *free < places).unwrap_or_else(PoisonError::into_inner) -= places;
+        Inside { room: self, places }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        *self.room.free.lock().unwrap_or_else(PoisonError::into_inner) += self.places;
+        self.room.changed.notify_all();
     }
 }
 

@@ -9,7 +9,7 @@ use dr_pipe::{Exit, Failure, Outcome, Sha256, warn};
 use dr_wal::header::{self, Header};
 use dr_wal::{Packed, Packing, WalName};
 
-use crate::ahead::{self, Gate};
+use crate::ahead::{self, Room};
 use crate::args::Args;
 use crate::asked::{Asked, Identity};
 use crate::journal::{Journal, Settings};
@@ -19,6 +19,12 @@ use crate::{demoted, forecast, identity};
 
 /// What stands before every message.
 pub const TOOL: &str = "dr-wal-push";
+
+/// Threads for each processor: while one segment is packed, several wait for the disks of the stores.
+const THREADS_PER_JOB: usize = 4;
+
+/// Memory for objects that are being stored, in bytes. One that is larger is stored alone.
+const STORING_BYTES: u64 = 24 << 20;
 
 /// Said wherever the answer is not 0.
 const STATE: &str = "it is not archived: the server keeps it, and will ask again";
@@ -73,9 +79,18 @@ fn push_now(args: &Args, asked: &Asked, header: Option<&Header>, journal: &Journ
     let system = header.map(|header| header.system_identifier).or_else(|| identity::remembered(&memory));
     let forks = if args.allow_fork { Forks::default() } else { memory.forks };
     let jobs = args.jobs.workers();
-    let pusher = Pusher { args, stores, recipients, signing_key, system, forks, packing: Gate::of(jobs) };
+    let pusher = Pusher {
+        args,
+        stores,
+        recipients,
+        signing_key,
+        system,
+        forks,
+        packing: Room::of(jobs as u64),
+        storing: Room::of(STORING_BYTES),
+    };
     let next: Vec<_> = next.into_iter().filter(|ahead| !journal.holds(ahead)).collect();
-    let answer = ahead::push_all(&pusher, asked, &next, journal, 2 * jobs);
+    let answer = ahead::push_all(&pusher, asked, &next, journal, THREADS_PER_JOB * jobs);
     if !next.is_empty() {
         journal.clean();
     }
@@ -124,7 +139,8 @@ pub struct Pusher<'a> {
     signing_key: Option<SigningKey>,
     system: Option<u64>,
     forks: Forks,
-    packing: Gate,
+    packing: Room,
+    storing: Room,
 }
 
 impl Pusher<'_> {
@@ -142,7 +158,11 @@ impl Pusher<'_> {
             system_identifier: self.system,
         };
         let path = asked.path.display().to_string();
-        let packed = self.packing.pass(|| Packed::from_file(asked.name, &path, &mut file, identity.bytes, &packing))?;
+        let processor = self.packing.enter(1);
+        let packed = Packed::from_file(asked.name, &path, &mut file, identity.bytes, &packing)?;
+        // Where the stores are slow no more is packed than they take.
+        let _memory = self.storing.enter(packed.memory_bytes());
+        drop(processor);
         if let Some(header) = packed.header() {
             if self.system.is_some_and(|system| system != header.system_identifier) {
                 let message = format!("{}: it is of another server than the segment before it", asked.name);

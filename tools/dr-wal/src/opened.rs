@@ -8,6 +8,7 @@ use dr_pipe::{Sha256, Tally};
 
 use crate::claim::{self, Claim};
 use crate::inventory::{Inventory, Item, Object};
+use crate::packed::{MAX_IN_MEMORY_BYTES, give_back, spare};
 use crate::shelf::contents;
 use crate::{Content, Error, Shelf, WalName, header};
 
@@ -153,11 +154,11 @@ impl Shelf<'_> {
         let Some(largest) = claims.iter().map(|claim| claim.bytes).max() else {
             return Err(Error::damaged(shown, "there is no claim that says what it holds"));
         };
-        let stored = match self.store.read(&object.key, most_packed(largest)) {
+        let packed = match self.store.read(&object.key, most_packed(largest)) {
             Err(dr_store::Error::Damaged { object, why }) => return Err(Error::Damaged { object, why }),
-            stored => stored?,
+            packed => packed?,
         };
-        let digest = Sha256::of(&stored);
+        let digest = Sha256::of(&packed);
         let claimed = claims.iter().find(|claim| claim.object_sha256 == digest);
         let changed = || Error::damaged(&shown, "it is not what was claimed for it");
         let one_content = || claims.first().filter(|first| claims.iter().all(|claim| claim.content() == first.content()));
@@ -169,8 +170,13 @@ impl Shelf<'_> {
         let claim = claim.ok_or_else(changed)?;
         // Byte for byte what was claimed: then what is in it is as well, by the checksums of zstd and age. Else it is digested.
         let mut tally = (claim.object_sha256 != digest).then(Tally::default);
-        let plain = opened(&shown, &stored, object.encrypted, claim.bytes, opening);
-        let bytes = match plain.and_then(|plain| copy(&shown, plain, &mut tally, sink)) {
+        let stored = Stored { shown: &shown, packed: &packed, encrypted: object.encrypted, bytes: claim.bytes };
+        let copied = if claim.bytes <= MAX_IN_MEMORY_BYTES {
+            stored.copy_at_once(opening, &mut tally, sink)
+        } else {
+            stored.copy(opening, &mut tally, sink)
+        };
+        let bytes = match copied {
             Err(Error::Crypt(_)) if opening.identities.is_some() && claimed.is_none() && object.beside.is_none() => {
                 return Err(changed());
             }
@@ -203,28 +209,56 @@ pub(crate) fn most_packed(bytes: u64) -> u64 {
     bytes + bytes / 128 + (64 << 10)
 }
 
-/// What an object that must hold `bytes` bytes has in it, decrypted and decompressed; one byte more at most.
-fn opened<'a>(object: &str, stored: &'a [u8], encrypted: bool, bytes: u64, opening: &Opening) -> Result<Box<dyn Read + 'a>, Error> {
-    let damaged = |error| failed(object, error);
-    if encrypted {
-        Ok(Box::new(decompressing(decrypting(object, stored, opening)?, bytes).map_err(damaged)?))
-    } else {
-        Ok(Box::new(decompressing(stored, bytes).map_err(damaged)?))
-    }
+/// An object as it is stored, and what it must hold.
+struct Stored<'a> {
+    /// How it is named in messages.
+    shown: &'a str,
+    packed: &'a [u8],
+    encrypted: bool,
+    /// How many bytes it must hold.
+    bytes: u64,
 }
 
-/// Copies all that an object gives, and counts it.
-fn copy(object: &str, mut plain: impl Read, tally: &mut Option<Tally>, sink: &mut impl Sink) -> Result<u64, Error> {
-    let (mut chunk, mut bytes) = (vec![0; CHUNK_BYTES], 0);
-    loop {
-        match dr_pipe::stream::fill(&mut plain, &mut chunk).map_err(|error| failed(object, error))? {
-            0 => return Ok(bytes),
-            n => {
-                tally.iter_mut().for_each(|tally| tally.update(&chunk[..n]));
-                sink.write_all(&chunk[..n]).map_err(|error| Error::io(object, error))?;
-                bytes += n as u64;
+impl Stored<'_> {
+    /// Copies all that is in it, or one byte more than it must hold, and counts it.
+    fn copy(&self, opening: &Opening, tally: &mut Option<Tally>, sink: &mut impl Sink) -> Result<u64, Error> {
+        let damaged = |error| failed(self.shown, error);
+        let mut plain: Box<dyn Read> = if self.encrypted {
+            Box::new(decompressing(decrypting(self.shown, self.packed, opening)?, self.bytes).map_err(damaged)?)
+        } else {
+            Box::new(decompressing(self.packed, self.bytes).map_err(damaged)?)
+        };
+        let (mut chunk, mut bytes) = (vec![0; CHUNK_BYTES], 0);
+        loop {
+            match dr_pipe::stream::fill(&mut plain, &mut chunk).map_err(damaged)? {
+                0 => return Ok(bytes),
+                n => {
+                    self.hand_on(&chunk[..n], tally, sink)?;
+                    bytes += n as u64;
+                }
             }
         }
+    }
+
+    /// As [`Stored::copy`], decompressed in one call, which is faster than as it streams by: zstd finds all that came before in one
+    /// place.
+    fn copy_at_once(&self, opening: &Opening, tally: &mut Option<Tally>, sink: &mut impl Sink) -> Result<u64, Error> {
+        let decrypted =
+            self.encrypted.then(|| decrypted(self.shown, self.packed, opening, spare(self.packed.len()))).transpose()?;
+        let mut plain = spare(usize::try_from(self.bytes).expect("it fits into memory") + 1);
+        let compressed = decrypted.as_deref().unwrap_or(self.packed);
+        let decompressed =
+            zstd::bulk::Decompressor::new().and_then(|mut decoder| decoder.decompress_to_buffer(compressed, &mut plain));
+        decompressed.map_err(|error| failed(self.shown, error))?;
+        self.hand_on(&plain, tally, sink)?;
+        let bytes = plain.len() as u64;
+        decrypted.into_iter().chain([plain]).for_each(give_back);
+        Ok(bytes)
+    }
+
+    fn hand_on(&self, plain: &[u8], tally: &mut Option<Tally>, sink: &mut impl Sink) -> Result<(), Error> {
+        tally.iter_mut().for_each(|tally| tally.update(plain));
+        sink.write_all(plain).map_err(|error| Error::io(self.shown, error))
     }
 }
 
@@ -233,9 +267,13 @@ pub(crate) fn decrypt(object: &str, stored: Vec<u8>, encrypted: bool, opening: &
     if !encrypted {
         return Ok(stored);
     }
-    let mut compressed = Vec::with_capacity(stored.len());
-    decrypting(object, &stored, opening)?.read_to_end(&mut compressed).map_err(|error| failed(object, error))?;
-    Ok(compressed)
+    let room = Vec::with_capacity(stored.len());
+    decrypted(object, &stored, opening, room)
+}
+
+fn decrypted(object: &str, stored: &[u8], opening: &Opening, mut room: Vec<u8>) -> Result<Vec<u8>, Error> {
+    decrypting(object, stored, opening)?.read_to_end(&mut room).map_err(|error| failed(object, error))?;
+    Ok(room)
 }
 
 fn decrypting<'a>(object: &str, stored: &'a [u8], opening: &Opening) -> Result<impl Read + use<'a>, Error> {

@@ -145,6 +145,14 @@ impl Packed {
         self.encrypted
     }
 
+    /// How many bytes of memory it takes.
+    pub fn memory_bytes(&self) -> u64 {
+        match &self.body {
+            Body::Memory(bytes) => bytes.len() as u64,
+            Body::Spooled(_) => 0,
+        }
+    }
+
     pub(crate) fn claim_text(&self) -> &[u8] {
         &self.claim_text
     }
@@ -269,18 +277,18 @@ pub(crate) fn encrypt(compressed: Vec<u8>, packing: &Packing) -> Result<Vec<u8>,
     sealed.map_err(|error| Error::io("encrypting", error))
 }
 
-/// Buffers of files that are packed: fresh memory costs a third of what reading a segment does, page by page.
+/// Buffers of files that are packed, or opened: fresh memory costs a third of what reading a segment does, page by page.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// An empty buffer with room for `bytes`: one that was given back, where there is one.
-fn spare(bytes: usize) -> Vec<u8> {
+pub(crate) fn spare(bytes: usize) -> Vec<u8> {
     let mut buffer = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
     buffer.clear();
     buffer.reserve(bytes);
     buffer
 }
 
-fn give_back(buffer: Vec<u8>) {
+pub(crate) fn give_back(buffer: Vec<u8>) {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
 }
 
