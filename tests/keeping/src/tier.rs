@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 
-/// Where Debian's package faketime has the library that injects a clock.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 /// Bytes of a segment: the smallest there are.
 const SEGMENT_BYTES: usize = 1 << 20;
 
@@ -25,7 +23,6 @@ pub struct Tier {
 impl Tier {
     pub fn new() -> Tier {
         let tools = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
-        assert!(Path::new(FAKETIME).exists(), "faketime is installed: scripts/setup test");
         let tier = Tier { scratch: tempfile::tempdir().unwrap(), tools, made: BTreeMap::new() };
         fs::create_dir_all(tier.path("data/pg_wal/archive_status")).unwrap();
         // Who deletes has a key of his own.
@@ -116,8 +113,7 @@ impl Tier {
 
     fn tool(&self, name: &str, moment: DateTime<Utc>, args: &[&str]) -> Command {
         let mut command = Command::new(self.tools.join(name));
-        command.env_clear().env("LD_PRELOAD", FAKETIME).env("DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
-        command.env("FAKETIME", format!("@{}", moment.format("%Y-%m-%d %H:%M:%S")));
+        dr_testing::clock::set(command.env_clear().env("TZ", "UTC"), &format!("@{}", moment.format("%Y-%m-%d %H:%M:%S")));
         command.env("DR_STATE", self.path("state")).env("DR_CLUSTER", "main").env("HOME", self.scratch.path());
         command.env("DR_SIGNING_KEY", self.path("main.key")).env("DR_PUBLIC_KEY", self.public_keys());
         command.current_dir(self.path("data")).args(args);

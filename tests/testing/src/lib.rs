@@ -1,5 +1,6 @@
 //! Real servers for tests.
 
+pub mod clock;
 pub mod postgres;
 pub mod programs;
 pub mod proxy;

@@ -6,6 +6,8 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -54,6 +56,8 @@ struct Running {
     address: SocketAddr,
     directory: TempDir,
     child: Mutex<Child>,
+    /// Keeps the port from other tests.
+    _reserved: UnixListener,
 }
 
 impl S3sFs {
@@ -143,7 +147,7 @@ impl Garage {
         let program = tool("garage")?;
         Some(Garage(Running::start(|directory, port| {
             let config = directory.join("garage.toml");
-            let rpc = free_port()?;
+            let (rpc, _) = free_port()?;
             fs::write(
                 &config,
                 format!(
@@ -225,7 +229,7 @@ impl Running {
     fn start(command: impl Fn(&Path, u16) -> io::Result<Command>) -> Running {
         for _ in 0..5 {
             let directory = tempfile::Builder::new().prefix("drs3").tempdir_in("/tmp").expect("a scratch directory");
-            let port = free_port().expect("a free port");
+            let (port, reserved) = free_port().expect("a free port");
             let log = fs::File::create(directory.path().join("log")).expect("a log");
             let server = command(directory.path(), port).expect("its files");
             let mut shell = Command::new("sh");
@@ -233,7 +237,8 @@ impl Running {
             shell.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
             shell.stdin(Stdio::piped()).stdout(log.try_clone().expect("its log")).stderr(log);
             let child = shell.process_group(0).spawn().expect("the server can be run");
-            let running = Running { address: (Ipv4Addr::LOCALHOST, port).into(), directory, child: Mutex::new(child) };
+            let address = (Ipv4Addr::LOCALHOST, port).into();
+            let running = Running { address, directory, child: Mutex::new(child), _reserved: reserved };
             if running.answers() {
                 return running;
             }
@@ -305,6 +310,14 @@ impl Drop for Running {
     }
 }
 
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// A port that is free, and a name that no other test can have as long as it is held. A server takes a second to bind its port: another
+/// one would be answered by this one meanwhile, take it for its own, and lose it when this test ends.
+fn free_port() -> io::Result<(u16, UnixListener)> {
+    loop {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        match UnixListener::bind_addr(&UnixAddr::from_abstract_name(format!("dr-test-port-{port}"))?) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            reserved => return Ok((port, reserved?)),
+        }
+    }
 }

@@ -77,7 +77,7 @@ pub struct Written {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What the store says of the last segment.
+    /// What the store says of one of them; of one that went into another class, if any did: of WAL, a segment's.
     pub stored: Option<Stored>,
 }
 
@@ -100,7 +100,8 @@ impl Written {
     pub fn add(&mut self, more: Written) {
         self.objects += more.objects;
         self.bytes += more.bytes;
-        self.stored = more.stored.or(self.stored.take());
+        let told = self.stored.as_ref().is_some_and(|told| told.storage_class.is_some());
+        self.stored = if told { self.stored.take().or(more.stored) } else { more.stored.or(self.stored.take()) };
     }
 }
 

@@ -1,10 +1,9 @@
 //! Clocks that differ.
 
-use std::process::Command;
-
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use dr_pipe::{Exit, Failure};
 use dr_store::{Put, Store, StoreArgs};
+use dr_testing::clock;
 use dr_testing::proxy::{Fault, Proxy};
 use dr_testing::s3::{Moto, S3sFs};
 
@@ -31,11 +30,8 @@ fn is_about(left: DateTime<Utc>, right: DateTime<Utc>) -> bool {
 /// Runs a test beside a server whose clock is right, with a clock of its own that is wrong.
 fn with_the_wrong_time(path: &str, by: &str) {
     let server = S3sFs::start();
-    let test = crate::child(path, &server.url());
-    let mut faketime = Command::new("faketime");
-    faketime.args(["--exclude-monotonic", "-f", by]).arg(test.get_program()).args(test.get_args());
-    faketime.envs(test.get_envs().filter_map(|(name, value)| Some((name, value?)))).envs(server.environment());
-    crate::passes(&mut faketime);
+    let mut test = crate::child(path, &server.url());
+    crate::passes(clock::set(test.envs(server.environment()), by));
 }
 
 /// Put, and read, from a host whose clock is far off. The proxy is there to count.

@@ -203,7 +203,7 @@ pub fn said(output: &Output, code: i32) -> Said {
 
 /// The key of a backup's object.
 pub fn key(manifest: &Manifest) -> String {
-    format!("{}{}", name::folder(&manifest.cluster, manifest.kind), manifest.object)
+    name::object_key(manifest)
 }
 
 pub fn dump(number: u32, bytes: &[u8]) -> Manifest {
