@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dr_pipe::args::cluster_name;
+use dr_pipe::{Exit, Failure};
 use dr_store::{Location, StoreArgs};
 
 use crate::{Catalogue, Error, Keyring, PublicKey, SigningKey};
@@ -79,7 +80,7 @@ impl SigningKeyArgs {
     /// # Errors
     /// As [`SigningKey::load`].
     pub fn load(&self, cluster: &str) -> Result<SigningKey, Error> {
-        SigningKey::load(&self.path(cluster))
+        SigningKey::load(&self.path(cluster)).map_err(missing)
     }
 
     /// Reads the signing key of `cluster`; none where none was named and there is none in the usual places.
@@ -93,7 +94,7 @@ impl SigningKeyArgs {
         if self.signing_key.is_none() && !path.starts_with("cred:") && absent() {
             return Ok(None);
         }
-        SigningKey::load(&path).map(Some)
+        SigningKey::load(&path).map(Some).map_err(missing)
     }
 
     fn path(&self, cluster: &str) -> String {
@@ -105,6 +106,17 @@ impl SigningKeyArgs {
             return "cred:dr.key".into();
         }
         Path::new(KEY_DIRECTORY).join(format!("{cluster}.key")).to_string_lossy().into_owned()
+    }
+}
+
+/// A key that is not there: how another one is named.
+fn missing(error: Error) -> Error {
+    match error {
+        Error::Failed(failure) if failure.exit == Exit::Missing => {
+            let hint = "name the file of the key: -s FILE, or DR_SIGNING_KEY; to make a pair of keys: minisign -GW -p PUB -s KEY";
+            Failure { hint: hint.into(), ..failure }.into()
+        }
+        other => other,
     }
 }
 

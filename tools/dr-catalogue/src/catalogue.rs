@@ -101,7 +101,7 @@ impl Catalogue {
         self.stores.retain(|_| places.next().is_some_and(|place| chosen.stores.contains(&place)));
         let mut stores = self.stores.into_iter().map(|(_, store)| store);
         Ok(Found {
-            object_key: format!("{}{}", name::folder(&manifest.cluster, manifest.kind), manifest.object),
+            object_key: name::object_key(manifest),
             backup: chosen.backup,
             store: stores.next().expect("an entry lies in at least one store"),
             others: stores.collect(),

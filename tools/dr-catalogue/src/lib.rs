@@ -32,7 +32,7 @@ pub use listing::{Entry, Listing, Marked};
 pub use publish::{Published, publish};
 pub use select::{Scope, Selector, order};
 pub use store::Flaw;
-pub use tombstone::Tombstone;
+pub use tombstone::{RangeTombstone, Tombstone};
 
 /// How to restore without any dr tool; lies beside the backups of every cluster.
 pub const RECOVERY: &str = include_str!("../RECOVERY.txt");

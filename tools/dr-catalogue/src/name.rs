@@ -1,17 +1,26 @@
 //! How are a backup's files named below a store? `<cluster>/<kind>/<name>` and a suffix (dr-store(5)).
 
-use dr_pipe::record::Kind;
+use dr_pipe::record::{Kind, Manifest};
 
 use crate::Error;
 
+/// What the name of a signed file is followed by in that of its signature.
+macro_rules! signature_of {
+    ($suffix:literal) => {
+        concat!($suffix, ".minisig")
+    };
+}
+
+/// What the name of a signed file is followed by in that of its signature.
+pub const MINISIG: &str = signature_of!("");
 /// Suffix of a manifest.
 pub const MANIFEST: &str = ".json";
 /// Suffix of a manifest's signature.
-pub const SIGNATURE: &str = ".json.minisig";
+pub const SIGNATURE: &str = signature_of!(".json");
 /// Suffix of a tombstone.
 pub const TOMBSTONE: &str = ".tombstone";
 /// Suffix of a tombstone's signature.
-pub const TOMBSTONE_SIGNATURE: &str = ".tombstone.minisig";
+pub const TOMBSTONE_SIGNATURE: &str = signature_of!(".tombstone");
 /// The kinds of backup that lie in a catalogue, each in a folder of its own.
 pub const KINDS: [Kind; 3] = [Kind::Dump, Kind::Base, Kind::Files];
 
@@ -28,6 +37,11 @@ pub fn manifest_key(cluster: &str, kind: Kind, name: &str) -> String {
 /// The key of the signature of backup `name`.
 pub fn signature_key(cluster: &str, kind: Kind, name: &str) -> String {
     format!("{}{name}{SIGNATURE}", folder(cluster, kind))
+}
+
+/// The key of the object of the backup that has this manifest.
+pub fn object_key(manifest: &Manifest) -> String {
+    format!("{}{}", folder(&manifest.cluster, manifest.kind), manifest.object)
 }
 
 /// The key of the tombstone of backup `name`.

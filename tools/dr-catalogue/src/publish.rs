@@ -88,7 +88,7 @@ fn prepare(store: &str, manifest: &Manifest, signature: &[u8], args: &StoreArgs)
 
 /// The bytes that dr-push has stored must still be there. (S3 is not asked: the push credential need not read.)
 fn object_is_there(store: &Store, manifest: &Manifest) -> Result<(), Failure> {
-    let key = format!("{}{}", name::folder(&manifest.cluster, manifest.kind), manifest.object);
+    let key = name::object_key(manifest);
     let why = match store.size(&key)? {
         Some(bytes) if bytes == manifest.bytes => return Ok(()),
         Some(bytes) => format!("{bytes} bytes, but {} were pushed", manifest.bytes),

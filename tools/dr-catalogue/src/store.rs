@@ -290,7 +290,7 @@ fn examine_all(
 
 /// The object must lie beside its manifest, with the size the manifest says. The outer error is the store's.
 fn object_is_there(store: &Store, manifest: &Manifest, objects: &BTreeMap<String, u64>) -> Result<Result<(), Error>, Error> {
-    let object = format!("{}{}", name::folder(&manifest.cluster, manifest.kind), manifest.object);
+    let object = name::object_key(manifest);
     let bytes = match objects.get(&object) {
         Some(bytes) => Some(*bytes),
         None => store.size(&object).map_err(Failure::from)?,

@@ -6,6 +6,7 @@
 use chrono::{DateTime, Utc};
 use dr_pipe::Sha256;
 use dr_pipe::record::{Kind, Manifest};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::signature::{self, Subject};
@@ -15,6 +16,8 @@ use crate::{Error, PublicKey, SigningKey, name};
 pub const FORMAT: u32 = 1;
 /// Largest tombstone that is read, in bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
+/// What the name of a range's tombstone begins with.
+const RANGE: &str = "delete-";
 
 /// Says that a backup is going to be deleted, why, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,11 +46,34 @@ pub struct Tombstone {
     pub host: String,
 }
 
+/// Says that a range of WAL is going to be deleted, why, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeTombstone {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// The cluster whose WAL it is.
+    pub cluster: String,
+    /// Its timeline, counting from 1.
+    pub timeline: u32,
+    /// The name of the first segment.
+    pub first: String,
+    /// The name of the last segment.
+    pub last: String,
+    /// Why it is deleted, one reason each.
+    pub reasons: Vec<String>,
+    /// When it was marked.
+    pub deleted_at: DateTime<Utc>,
+    /// From when on it may be removed.
+    pub not_before_at: DateTime<Utc>,
+    /// The host that marked it.
+    pub host: String,
+}
+
 /// The JSON object: a tombstone and what it is.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Typed {
-    Tombstone(Tombstone),
+enum Typed<T> {
+    Tombstone(T),
 }
 
 impl Tombstone {
@@ -62,13 +88,38 @@ impl Tombstone {
         format!("{}{}", name::folder(&self.cluster, self.kind), self.name)
     }
 
+    /// The key of the backup's object.
+    pub fn object_key(&self) -> String {
+        format!("{}{}", name::folder(&self.cluster, self.kind), self.object)
+    }
+
     /// The bytes that are signed and stored: pretty-printed JSON and a newline.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let typed = Typed::Tombstone(self.clone());
-        let mut bytes = serde_json::to_vec_pretty(&typed).expect("texts and numbers make JSON");
-        bytes.push(b'\n');
-        bytes
+        to_bytes(self)
     }
+}
+
+impl RangeTombstone {
+    /// The range: its first and last segment.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.first, self.last)
+    }
+
+    /// What its keys begin with.
+    pub fn stem(&self) -> String {
+        format!("{}/wal/{:08X}/{RANGE}{}", self.cluster, self.timeline, self.name())
+    }
+
+    /// The bytes that are signed and stored, as those of a [`Tombstone`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+}
+
+fn to_bytes(tombstone: &(impl Clone + Serialize)) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(&Typed::Tombstone(tombstone.clone())).expect("texts and numbers make JSON");
+    bytes.push(b'\n');
+    bytes
 }
 
 /// Reads a tombstone found under `key`, and holds it against that key.
@@ -77,17 +128,49 @@ impl Tombstone {
 /// [`Error::BadManifest`] for anything else than the tombstone of that name.
 pub fn parse(key: &str, bytes: &[u8]) -> Result<Tombstone, Error> {
     let bad = |why: String| Error::BadManifest { manifest: key.into(), why };
-    let typed: Typed = serde_json::from_slice(bytes).map_err(|error| bad(format!("no tombstone: {error}")))?;
-    let Typed::Tombstone(tombstone) = typed;
-    if tombstone.format != FORMAT {
-        return Err(bad(format!("format {}: this program reads format {FORMAT}", tombstone.format)));
-    }
+    let tombstone: Tombstone = typed(key, bytes)?;
+    is_known(key, tombstone.format)?;
     let says = (tombstone.cluster.as_str(), tombstone.kind, tombstone.name.as_str());
     if name::of_tombstone(key) != Some(says) {
         return Err(bad(format!("it is the tombstone of {}/{}/{}: renamed or swapped", says.0, says.1, says.2)));
     }
     name::is_object_of(&tombstone.object, &tombstone.name).map_err(|error| bad(error.to_string()))?;
     Ok(tombstone)
+}
+
+/// Reads the tombstone of a range found under `key`, and holds it against that key.
+///
+/// # Errors
+/// [`Error::BadManifest`] for anything else than the tombstone of that range.
+pub fn parse_range(key: &str, bytes: &[u8]) -> Result<RangeTombstone, Error> {
+    let range: RangeTombstone = typed(key, bytes)?;
+    is_known(key, range.format)?;
+    if format!("{}{}", range.stem(), name::TOMBSTONE) == key {
+        return Ok(range);
+    }
+    Err(Error::BadManifest { manifest: key.into(), why: "it is that of another range".into() })
+}
+
+/// Cluster, first and last segment of the range whose tombstone has this key; none for any other key.
+pub fn of_range(key: &str) -> Option<(&str, &str, &str)> {
+    let (cluster, rest) = key.split_once("/wal/")?;
+    let (_, file) = rest.split_once('/')?;
+    let (first, last) = file.strip_prefix(RANGE)?.strip_suffix(name::TOMBSTONE)?.split_once('-')?;
+    Some((cluster, first, last))
+}
+
+fn typed<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Error> {
+    match serde_json::from_slice(bytes) {
+        Ok(Typed::Tombstone(tombstone)) => Ok(tombstone),
+        Err(error) => Err(Error::BadManifest { manifest: key.into(), why: format!("no tombstone: {error}") }),
+    }
+}
+
+fn is_known(key: &str, format: u32) -> Result<(), Error> {
+    if format == FORMAT {
+        return Ok(());
+    }
+    Err(Error::BadManifest { manifest: key.into(), why: format!("format {format}: this program reads format {FORMAT}") })
 }
 
 /// The signature file of the tombstone `text` whose keys begin with `stem`, such as `main/dump/NAME`.
@@ -138,6 +221,24 @@ mod tests {
         assert_eq!(parse("main/dump/n.tombstone", &bytes).unwrap(), tombstone());
         for key in ["main/dump/m.tombstone", "main/base/n.tombstone", "other/dump/n.tombstone", "main/dump/n.json"] {
             assert!(matches!(parse(key, &bytes), Err(Error::BadManifest { .. })), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_read_as_it_is_written_and_under_its_own_key_only() {
+        let Tombstone { format, cluster, reasons, deleted_at, not_before_at, host, .. } = tombstone();
+        let (first, last) = ("000000010000000000000001".to_owned(), "00000001000000000000000A".to_owned());
+        let range = RangeTombstone { format, cluster, timeline: 1, first, last, reasons, deleted_at, not_before_at, host };
+        let key = "main/wal/00000001/delete-000000010000000000000001-00000001000000000000000A.tombstone";
+        assert_eq!(of_range(key), Some(("main", range.first.as_str(), range.last.as_str())));
+        assert_eq!(parse_range(key, &range.to_bytes()).unwrap(), range);
+        for other in [key.replace("000A.", "000B."), key.replace("main/", "other/"), key.replace("/00000001/", "/00000002/")] {
+            assert!(matches!(parse_range(&other, &range.to_bytes()), Err(Error::BadManifest { .. })), "{other}");
+        }
+        let newer = RangeTombstone { format: 2, ..range };
+        assert!(matches!(parse_range(key, &newer.to_bytes()), Err(Error::BadManifest { .. })));
+        for other in ["main/dump/n.tombstone", "main/wal/00000001/000000010000000000000001.zst", "main/wal/delete-1-2.tombstone"] {
+            assert_eq!(of_range(other), None, "{other}");
         }
     }
 

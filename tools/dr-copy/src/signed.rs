@@ -22,7 +22,7 @@ pub struct Signed {
 impl Signed {
     /// The object's key.
     pub fn object_key(&self) -> String {
-        format!("{}{}", name::folder(&self.manifest.cluster, self.manifest.kind), self.manifest.object)
+        name::object_key(&self.manifest)
     }
 
     /// What the object must be.

@@ -44,7 +44,7 @@ impl Clock {
             }
         }
         for (what, at) in times {
-            past(now, &what, at, "somebody's clock is wrong: find out whose before anything is deleted")?;
+            past(now, &what, at, "somebody's clock is wrong: find out whose; see \"A backup of the future\" in dr-delete(1)")?;
         }
         if let Some(file) = state::directory().map(|directory| directory.join(FILE))
             && let Some(at) = recall(&file)?

@@ -1,49 +1,26 @@
 //! What is marked for deletion: a backup, or a range of WAL. Its tombstone, and what is told of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use dr_catalogue::{Error, PublicKey, SigningKey, Tombstone, name, tombstone};
+use dr_catalogue::{Error, PublicKey, RangeTombstone, SigningKey, Tombstone, name, tombstone};
 use dr_pipe::record::{Deleted, Record};
-use dr_wal::{SegmentName, layout};
-use serde::{Deserialize, Serialize};
+use dr_wal::SegmentName;
 
-/// What the name of a range's tombstone begins with.
-const RANGE: &str = "delete-";
-
-/// Says that a range of WAL is going to be deleted, why, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RangeTombstone {
-    /// Version of this format: 1.
-    pub format: u32,
-    /// The cluster whose WAL it is.
-    pub cluster: String,
-    /// Its timeline, counting from 1.
-    pub timeline: u32,
+/// A range of WAL that is marked, or is going to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkedRange {
     /// The first segment.
     pub first: SegmentName,
-    /// The last segment.
+    /// The last segment, of the same timeline.
     pub last: SegmentName,
-    /// Why it is deleted, one reason each.
-    pub reasons: Vec<String>,
-    /// When it was marked.
-    pub deleted_at: DateTime<Utc>,
-    /// From when on it may be removed.
-    pub not_before_at: DateTime<Utc>,
-    /// The host that marked it.
-    pub host: String,
+    /// Its tombstone.
+    pub tombstone: RangeTombstone,
 }
 
-impl RangeTombstone {
+impl MarkedRange {
     /// Whether a segment lies in the range.
     pub fn holds(&self, segment: &SegmentName) -> bool {
         segment.timeline == self.first.timeline && self.first <= *segment && *segment <= self.last
     }
-}
-
-/// The JSON object.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Typed {
-    Tombstone(RangeTombstone),
 }
 
 /// What is marked, or is going to be.
@@ -52,7 +29,7 @@ pub enum Grave {
     /// A backup.
     Backup(Tombstone),
     /// A range of WAL.
-    Wal(RangeTombstone),
+    Wal(MarkedRange),
 }
 
 impl Grave {
@@ -67,19 +44,20 @@ impl Grave {
         if name::of_tombstone(key).is_some() {
             return tombstone::parse(key, text).map(Grave::Backup);
         }
-        let bad = |why: String| Error::BadManifest { manifest: key.into(), why };
-        let Typed::Tombstone(range) = serde_json::from_slice(text).map_err(|error| bad(format!("no tombstone: {error}")))?;
-        let grave = Grave::Wal(range);
-        if grave.key() == key { Ok(grave) } else { Err(bad("it is that of another range".into())) }
+        let range = tombstone::parse_range(key, text)?;
+        match ends(key) {
+            Some((first, last)) if first.timeline.0 == range.timeline => {
+                Ok(Grave::Wal(MarkedRange { first, last, tombstone: range }))
+            }
+            _ => Err(Error::BadManifest { manifest: key.into(), why: "it names no range of segments".into() }),
+        }
     }
 
     /// What its keys begin with.
     pub fn stem(&self) -> String {
         match self {
             Grave::Backup(tombstone) => tombstone.stem(),
-            Grave::Wal(RangeTombstone { cluster, first, last, .. }) => {
-                format!("{}{RANGE}{first}-{last}", layout::folder(cluster, first.timeline))
-            }
+            Grave::Wal(range) => range.tombstone.stem(),
         }
     }
 
@@ -97,11 +75,7 @@ impl Grave {
     pub fn signed(&self, key: &SigningKey) -> (Vec<u8>, Vec<u8>) {
         let text = match self {
             Grave::Backup(tombstone) => tombstone.to_bytes(),
-            Grave::Wal(range) => {
-                let mut text = serde_json::to_vec_pretty(&Typed::Tombstone(range.clone())).expect("texts and numbers make JSON");
-                text.push(b'\n');
-                text
-            }
+            Grave::Wal(range) => range.tombstone.to_bytes(),
         };
         let signature = tombstone::sign(key, &text, &self.stem());
         (text, signature)
@@ -111,7 +85,7 @@ impl Grave {
     pub fn not_before_at(&self) -> DateTime<Utc> {
         match self {
             Grave::Backup(tombstone) => tombstone.not_before_at,
-            Grave::Wal(range) => range.not_before_at,
+            Grave::Wal(range) => range.tombstone.not_before_at,
         }
     }
 
@@ -119,7 +93,7 @@ impl Grave {
     pub fn grace(&self) -> TimeDelta {
         match self {
             Grave::Backup(tombstone) => tombstone.not_before_at - tombstone.deleted_at,
-            Grave::Wal(range) => range.not_before_at - range.deleted_at,
+            Grave::Wal(range) => range.tombstone.not_before_at - range.tombstone.deleted_at,
         }
     }
 
@@ -127,7 +101,7 @@ impl Grave {
     pub fn name(&self) -> String {
         match self {
             Grave::Backup(tombstone) => tombstone.name.clone(),
-            Grave::Wal(RangeTombstone { first, last, .. }) => format!("{first}-{last}"),
+            Grave::Wal(range) => range.tombstone.name(),
         }
     }
 
@@ -153,8 +127,8 @@ impl Grave {
             Grave::Backup(Tombstone { cluster, kind, name, .. }) => {
                 (deleted.cluster, deleted.kind, deleted.name) = (cluster.clone(), Some(*kind), Some(name.clone()));
             }
-            Grave::Wal(RangeTombstone { cluster, first, last, .. }) => {
-                (deleted.cluster, deleted.first, deleted.last) = (cluster.clone(), Some(first.to_string()), Some(last.to_string()));
+            Grave::Wal(MarkedRange { tombstone: RangeTombstone { cluster, first, last, .. }, .. }) => {
+                (deleted.cluster, deleted.first, deleted.last) = (cluster.clone(), Some(first.clone()), Some(last.clone()));
             }
         }
         Record::Deleted(Box::new(deleted))
@@ -183,8 +157,7 @@ impl Done {
 
 /// First and last segment of the range whose tombstone has this key; none for any other key.
 pub fn ends(key: &str) -> Option<(SegmentName, SegmentName)> {
-    let (_, file) = key.rsplit_once('/')?;
-    let (first, last) = file.strip_prefix(RANGE)?.strip_suffix(name::TOMBSTONE)?.split_once('-')?;
+    let (_, first, last) = tombstone::of_range(key)?;
     let (first, last): (SegmentName, SegmentName) = (first.parse().ok()?, last.parse().ok()?);
     (first.timeline == last.timeline && first <= last).then_some((first, last))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use dr_catalogue::{Tombstone, name, tombstone};
+use dr_catalogue::{RangeTombstone, Tombstone, name, tombstone};
 use dr_pipe::record::{Action, Backup, Kind, Manifest};
 use dr_pipe::{Exit, Failure, warn};
 use dr_wal::{SegmentName, layout};
@@ -11,7 +11,7 @@ use dr_wal::{SegmentName, layout};
 use crate::TOOL;
 use crate::clock::{Clock, SKEW};
 use crate::decided::{Decided, Range, Told};
-use crate::grave::{Grave, RangeTombstone};
+use crate::grave::{Grave, MarkedRange};
 use crate::rules::{self, Group};
 use crate::share::{Share, Shares};
 use crate::survey::Survey;
@@ -116,7 +116,7 @@ impl<'s> Case<'s, '_> {
             let grave = Grave::Backup(tombstone.clone());
             if self.is_due(&grave) { removals.push(self.removal(tombstone.clone(), None)) } else { waiting.push(grave) }
         }
-        rules::fresh(&groups, live, &self.known(), self.limits.max_age, self.clock.now())?;
+        self.fresh(&groups)?;
         rules::floor(&groups, live, self.told)?;
 
         let mut marks: Vec<Grave> = chosen.iter().map(|backup| self.mark(&backup.manifest, told)).collect();
@@ -190,11 +190,11 @@ impl<'s> Case<'s, '_> {
         waiting: &mut Vec<Grave>,
         removals: &mut Vec<Removal>,
     ) -> Result<Share, Failure> {
-        let Survey { wal, ranges, .. } = self.survey;
+        let Survey { wal, ranges, segment_size, .. } = self.survey;
         let covered = |segment: &SegmentName| ranges.iter().any(|range| range.holds(segment));
         let mut share = Share { there: wal.segments().filter(|segment| !covered(segment)).count() as u64, ..Share::default() };
         for range in &told.ranges {
-            wal::judge(range, staying)?;
+            wal::judge(range, staying, *segment_size)?;
             let inside = wal.segments().filter(|segment| range.first <= **segment && **segment <= range.last);
             let (before, going): (Vec<&SegmentName>, Vec<&SegmentName>) = inside.partition(|segment| covered(segment));
             share.before += before.len() as u64;
@@ -211,7 +211,7 @@ impl<'s> Case<'s, '_> {
                 waiting.push(grave);
                 continue;
             }
-            wal::judge(&Range { first: it.first, last: it.last, reasons: Vec::new() }, staying)?;
+            wal::judge(&Range { first: it.first, last: it.last, reasons: Vec::new() }, staying, *segment_size)?;
             self.fresh_bases(staying)?;
             removals.push(Removal { steps: wal.steps(it.first, it.last), grave, locked_until: None });
         }
@@ -224,20 +224,25 @@ impl<'s> Case<'s, '_> {
     /// WAL goes only while bases come: how often, those tell that are marked, too.
     fn fresh_bases(&self, staying: &[&Backup]) -> Result<(), Failure> {
         let bases = staying.iter().filter(|backup| backup.manifest.kind == Kind::Base);
-        let groups = bases.map(|backup| Group::of(&backup.manifest)).collect();
-        rules::fresh(&groups, &self.survey.live, &self.known(), self.limits.max_age, self.clock.now())
+        self.fresh(&bases.map(|backup| Group::of(&backup.manifest)).collect())
     }
 
-    /// Whether its time has come, by what it says and by when it was written: one that was put back later begins anew.
+    fn fresh(&self, groups: &BTreeSet<Group>) -> Result<(), Failure> {
+        let warnings = rules::fresh(groups, &self.survey.live, &self.known(), self.limits.max_age, self.clock.now())?;
+        warnings.iter().for_each(|warning| warn(TOOL, warning));
+        Ok(())
+    }
+
+    /// Whether its time has come, by what it says and by since when it lies there: one that was put back later begins anew.
     fn is_due(&self, grave: &Grave) -> bool {
         if grave.not_before_at() > self.clock.now() {
             return false;
         }
-        let written = self.survey.files.get(&grave.key()).and_then(|listed| listed.modified_at);
-        let Some(until) = written.map(|at| at + grave.grace()).filter(|until| *until > self.clock.now()) else { return true };
+        let since = self.survey.since(&grave.key());
+        let Some(until) = since.map(|at| at + grave.grace()).filter(|until| *until > self.clock.now()) else { return true };
         if until > grave.not_before_at() + SKEW {
             let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
-            warn(TOOL, format!("{} was marked before its tombstone was written: it waits until {until}", grave.name()));
+            warn(TOOL, format!("{} was marked before its tombstone came to lie there: it waits until {until}", grave.name()));
         }
         false
     }
@@ -260,17 +265,18 @@ impl<'s> Case<'s, '_> {
     }
 
     fn mark_range(&self, first: SegmentName, last: SegmentName, reasons: &[String]) -> Grave {
-        Grave::Wal(RangeTombstone {
+        let tombstone = RangeTombstone {
             format: tombstone::FORMAT,
             cluster: self.survey.cluster.clone(),
             timeline: first.timeline.0,
-            first,
-            last,
+            first: first.to_string(),
+            last: last.to_string(),
             reasons: reasons.to_vec(),
             deleted_at: self.clock.now(),
             not_before_at: self.clock.now() + self.limits.grace,
             host: host(),
-        })
+        };
+        Grave::Wal(MarkedRange { first, last, tombstone })
     }
 
     /// The removal of what is marked in this run.
@@ -289,9 +295,9 @@ impl<'s> Case<'s, '_> {
 
     /// The manifest first: then there is no backup any more, and whatever happens nobody takes the rest for one.
     fn removal(&self, tombstone: Tombstone, manifest: Option<&Manifest>) -> Removal {
-        let Tombstone { cluster, kind, name, object, .. } = &tombstone;
+        let Tombstone { cluster, kind, name, .. } = &tombstone;
         let manifest_key = name::manifest_key(cluster, *kind, name);
-        let keys = [manifest_key, name::signature_key(cluster, *kind, name), format!("{}{object}", name::folder(cluster, *kind))];
+        let keys = [manifest_key, name::signature_key(cluster, *kind, name), tombstone.object_key()];
         let size = |key: &String| self.survey.files.get(key).map_or(0, |listed| listed.bytes);
         let here = self.survey.named();
         let lock = manifest.and_then(|manifest| manifest.stores.iter().find(|at| at.store == here)?.locked_until);

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use dr_pipe::record::{Action, Backup, Kind, Manifest};
-use dr_pipe::{Exit, Failure};
+use dr_pipe::{Exit, Failure, words};
 
-use crate::age;
 use crate::decided::Told;
 
 /// So many verified backups of each group stay.
@@ -28,6 +27,11 @@ impl Group {
     /// That of a backup.
     pub fn of(Manifest { kind, produced, .. }: &Manifest) -> Group {
         Group(*kind, produced.database.clone(), produced.only.clone())
+    }
+
+    /// Whether new backups of this group tell that such as `other` are still made: they are of the same kind, and no smaller part.
+    fn speaks_for(&self, other: &Group) -> bool {
+        self != other && self.0 == other.0 && (self.2.is_none() || self.2 == other.2)
     }
 }
 
@@ -86,31 +90,46 @@ pub fn may_go(live: &[Backup], chosen: &[&Backup]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Passes where every one of `groups` has a new backup. `known` are all that are there, marked ones too; `live` those that are not.
+/// Passes where backups come, and warns of groups to which none does. `known` are all that are there, marked ones too; `live` those that
+/// are not. A database may have been dropped: its backups go while those of another one come.
 ///
 /// # Errors
-/// 80 where backups seem to have stopped coming: then none may go.
+/// 80 where backups of a kind seem to have stopped coming: then none may go.
 pub fn fresh(
     groups: &BTreeSet<Group>,
     live: &[Backup],
     known: &[&Backup],
     max_age: Option<TimeDelta>,
     now: DateTime<Utc>,
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
+    let allowed = |group: &Group| max_age.or_else(|| usual(group, known).map(|usual| (usual * 2).max(SHORTEST)));
+    let age = |group: &Group| newest(group, live).map(|at| now - at);
+    let mut warnings = Vec::new();
     for group in groups {
-        let newest =
-            live.iter().filter(|backup| Group::of(&backup.manifest) == *group).map(|backup| backup.manifest.taken_at).max();
-        let Some(allowed) = max_age.or_else(|| usual(group, known).map(|usual| (usual * 2).max(SHORTEST))) else { continue };
-        let Some(newest) = newest else {
-            return Err(refusal(format!("there are no {group} but such as are marked for deletion"), "why does nobody make any?"));
+        let Some(limit) = allowed(group) else { continue };
+        let message = match age(group) {
+            Some(age) if age <= limit => continue,
+            Some(age) => {
+                let (age, limit) = (words::age(age), words::age(limit));
+                format!("the newest of the {group} is {age} old, and one would be there after {limit}")
+            }
+            None => format!("there are no {group} but such as are marked for deletion"),
         };
-        if now - newest > allowed {
-            let (age, allowed) = (age::words(now - newest), age::words(allowed));
-            let message = format!("the newest of the {group} is {age} old, and one would be there after {allowed}");
-            return Err(refusal(message, "why do none come any more? if they need not, say so with --max-age"));
+        let others: BTreeSet<Group> = live.iter().map(|backup| Group::of(&backup.manifest)).collect();
+        let comes = |other: &&Group| age(other).is_some_and(|age| age <= allowed(other).unwrap_or(limit));
+        match others.iter().filter(|other| other.speaks_for(group)).find(comes) {
+            Some(other) => warnings.push(format!(
+                "{message}: {other} come, so it is taken for dropped, and all but {FLOOR} may go; if it is not, find out why none come"
+            )),
+            None => return Err(refusal(message, "why do none come any more? if they need not, say so with --max-age")),
         }
     }
-    Ok(())
+    Ok(warnings)
+}
+
+/// When the newest backup of a group was taken.
+fn newest(group: &Group, live: &[Backup]) -> Option<DateTime<Utc>> {
+    live.iter().filter(|backup| Group::of(&backup.manifest) == *group).map(|backup| backup.manifest.taken_at).max()
 }
 
 /// The median interval of a group's newest backups; none where there are too few.

@@ -9,15 +9,15 @@ use dr_catalogue::{
 use dr_pipe::record::{Backup, Kind};
 use dr_pipe::{Exit, Failure, warn};
 use dr_store::{Listed, Location, Store};
-use dr_wal::layout;
+use dr_wal::{SegmentSize, Shelf, layout};
 
 use crate::TOOL;
 use crate::args::Args;
-use crate::grave::{self, Grave, RangeTombstone};
+use crate::grave::{self, Grave, MarkedRange};
 use crate::wal::Wal;
 
-/// What the key of a tombstone is followed by in that of its signature.
-pub const SIGNATURE: &str = ".minisig";
+/// Where it stands what to do about a catalogue that is not sound.
+const FLAW: &str = "see \"A catalogue with a flaw\" in dr-delete(1)";
 
 /// What one store holds of one cluster. Made by [`Survey::take`] alone, which refuses a catalogue with a flaw.
 #[derive(Debug)]
@@ -35,15 +35,19 @@ pub struct Survey {
     /// Tombstones of ours whose manifest is gone already.
     pub orphans: Vec<Tombstone>,
     /// Ranges of WAL that are marked by us.
-    pub ranges: Vec<RangeTombstone>,
+    pub ranges: Vec<MarkedRange>,
     /// Keys of signatures whose tombstone never came, or is gone, and so is the backup.
     pub strays: Vec<String>,
     /// Backups that have a tombstone which does not count.
     pub contested: BTreeSet<(Kind, String)>,
     /// Its WAL.
     pub wal: Wal,
+    /// The size of its segments, as the store says; none where it does not say.
+    pub segment_size: Option<SegmentSize>,
     /// What lies beside the manifests, and the tombstones of ranges, by key.
     pub files: BTreeMap<String, Listed>,
+    /// Since when each tombstone lies there, by what whoever writes to the store cannot put back.
+    since: BTreeMap<String, DateTime<Utc>>,
 }
 
 /// A backup that is marked.
@@ -73,6 +77,7 @@ impl Survey {
             files.extend(listed.into_iter().map(|listed| (listed.key.clone(), listed)));
         }
         let wal = store.list(&layout::root(cluster))?;
+        let system = if wal.is_empty() { None } else { Shelf::new(&store, cluster).system()? };
         let mut survey = Survey {
             live: listing.entries.into_iter().map(|entry| entry.backup).collect(),
             marked: Vec::new(),
@@ -81,10 +86,12 @@ impl Survey {
             strays: Vec::new(),
             contested: BTreeSet::new(),
             wal: Wal::new(cluster, &wal),
+            segment_size: system.map(|system| system.wal_segment_bytes),
             cluster: cluster.into(),
             store,
             key,
             files,
+            since: BTreeMap::new(),
         };
         for marked in listing.deleted {
             let ours = matches!(survey.grave(&Grave::Backup(marked.tombstone.clone()).key())?, Some(Ok(_)));
@@ -92,6 +99,7 @@ impl Survey {
         }
         survey.find_others()?;
         survey.find_ranges(&wal)?;
+        survey.find_since()?;
         Ok(survey)
     }
 
@@ -104,7 +112,7 @@ impl Survey {
     fn find_others(&mut self) -> Result<(), Failure> {
         let keys: Vec<String> = self.files.keys().cloned().collect();
         for key in keys {
-            let signed = key.strip_suffix(SIGNATURE);
+            let signed = key.strip_suffix(name::MINISIG);
             let Some((_, kind, of)) = name::of_tombstone(signed.unwrap_or(&key)) else { continue };
             let is_it = |backup: &Backup| backup.manifest.kind == kind && backup.manifest.name == of;
             if self.marked.iter().any(|marked| is_it(&marked.backup)) {
@@ -128,7 +136,7 @@ impl Survey {
     fn find_ranges(&mut self, wal: &[Listed]) -> Result<(), Failure> {
         let has = |key: &str| wal.iter().any(|listed| listed.key == key);
         let alone = wal.iter().filter_map(|listed| {
-            let tombstone = listed.key.strip_suffix(SIGNATURE)?;
+            let tombstone = listed.key.strip_suffix(name::MINISIG)?;
             let (first, last) = grave::ends(tombstone).filter(|_| !has(tombstone))?;
             self.wal.steps(first, last).is_empty().then(|| listed.key.clone())
         });
@@ -145,6 +153,24 @@ impl Survey {
         Ok(())
     }
 
+    /// Of a file's own times the later one counts: that of its content can be set at will (`cp -p`), that of its last change cannot.
+    fn find_since(&mut self) -> Result<(), Failure> {
+        let backups = self.marked.iter().map(|marked| &marked.tombstone).chain(&self.orphans).map(Tombstone::stem);
+        let ranges = self.ranges.iter().map(|range| range.tombstone.stem());
+        for key in backups.chain(ranges).map(|stem| format!("{stem}{}", name::TOMBSTONE)) {
+            let written = self.files.get(&key).and_then(|listed| listed.modified_at);
+            if let Some(at) = written.max(self.store.changed_at(&key)?) {
+                self.since.insert(key, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Since when the tombstone of this key lies there; none where the store does not say.
+    pub fn since(&self, key: &str) -> Option<DateTime<Utc>> {
+        self.since.get(key).copied()
+    }
+
     /// Whether the store itself says that it has an object, whatever it has listed.
     pub fn is_there(&self, key: &str) -> Result<bool, Failure> {
         Ok(self.store.size(key)?.is_some())
@@ -152,7 +178,7 @@ impl Survey {
 
     /// Reads a tombstone in our own hand; none where it is not there any more. The inner error: it is another's, or damaged.
     fn grave(&self, key: &str) -> Result<Option<Result<Grave, Error>>, Failure> {
-        let signature_key = format!("{key}{SIGNATURE}");
+        let signature_key = format!("{key}{}", name::MINISIG);
         let Some(text) = read(&self.store, key, tombstone::MAX_BYTES)? else { return Ok(None) };
         let signature = read(&self.store, &signature_key, signature::MAX_BYTES)?.unwrap_or_default();
         Ok(Some(Grave::read(&self.key.public_key(), key, &text, &signature)))
@@ -180,7 +206,7 @@ impl Survey {
         }
         let graves = self.marked.iter().map(|marked| &marked.tombstone).chain(&self.orphans);
         times.extend(graves.map(|tombstone| (format!("the tombstone of {}", tombstone.name), tombstone.deleted_at)));
-        times.extend(self.ranges.iter().map(|range| (format!("the tombstone of {}", range.first), range.deleted_at)));
+        times.extend(self.ranges.iter().map(|range| (format!("the tombstone of {}", range.first), range.tombstone.deleted_at)));
         times
     }
 }
@@ -197,7 +223,8 @@ pub fn catalogue(location: &Location, cluster: &str, args: &Args, own: Option<&P
     match listing.unsigned.first() {
         None => Ok(listing),
         Some(key) => {
-            Err(Failure::new(Exit::Untrusted, format!("{key} has no signature"), "find out who took it away, or wrote that"))
+            let hint = format!("find out who took it away, or wrote that; {FLAW}");
+            Err(Failure::new(Exit::Untrusted, format!("{key} has no signature"), hint))
         }
     }
 }
@@ -210,7 +237,8 @@ pub fn list(location: &Location, cluster: &str, args: &Args, own: Option<&Public
     let mut trusted = args.public_key.keyring()?.of(cluster)?;
     if trusted.is_empty() {
         let message = format!("there is no public key of {cluster}");
-        return Err(Failure::new(Exit::Config, message, "name it with --public-key: nothing is deleted that no signature proves"));
+        let hint = "name it with --public-key (DR_PUBLIC_KEY): nothing is deleted that no signature proves";
+        return Err(Failure::new(Exit::Config, message, hint));
     }
     trusted.extend(own.copied().filter(|own| !trusted.contains(own)));
     let catalogue = Catalogue::open(std::slice::from_ref(location), &args.store, Keyring::Given(trusted))?;
@@ -289,7 +317,14 @@ pub fn read(store: &Store, key: &str, max_bytes: u64) -> Result<Option<Vec<u8>>,
 /// A catalogue that is not sound is no ground to delete anything on.
 fn refused(flaw: Flaw) -> Failure {
     let lacks = matches!(flaw.error, Error::NoObject { .. });
-    let mut failure = Failure::from(flaw);
+    let mut failure = match flaw.error {
+        Error::BadSignature { .. } | Error::BadManifest { .. } => {
+            let hint = "find out who wrote it, and take it out of the store: nothing is deleted as long as it lies there";
+            Failure { hint: hint.into(), ..Failure::from(flaw) }
+        }
+        _ => Failure::from(flaw),
+    }
+    .leaving(FLAW);
     failure.exit = match failure.exit {
         Exit::Untrusted => Exit::Untrusted,
         _ if lacks => Exit::Protocol,

@@ -76,7 +76,8 @@ fn warn_of_wal(cluster: &str, backup: &Backup, listed: &[Listed]) {
         let count = missing.len();
         warn(TOOL, format!("{count} segments of WAL that {name} needs are not in this store, the first of them {first}"));
     }
-    for (first, last) in listed.iter().filter_map(|listed| grave::ends(listed.key.strip_prefix(&layout::root(cluster))?)) {
+    let of_cluster = listed.iter().filter(|listed| listed.key.starts_with(&layout::root(cluster)));
+    for (first, last) in of_cluster.filter_map(|listed| grave::ends(&listed.key)) {
         if needs.iter().any(|segment| first <= *segment && *segment <= last) {
             warn(TOOL, format!("{name} needs WAL that is marked: take that off, too, with --undelete {first}-{last}"));
         }
@@ -85,7 +86,7 @@ fn warn_of_wal(cluster: &str, backup: &Backup, listed: &[Listed]) {
 
 /// The tombstone first: what is left is no mark.
 fn unmark(store: &Store, key: &str) -> Result<(), Failure> {
-    for key in [key.to_owned(), format!("{key}{}", survey::SIGNATURE)] {
+    for key in [key.to_owned(), format!("{key}{}", name::MINISIG)] {
         if let Removed::Held { until } = store.remove(&key)? {
             let until = until.map_or_else(|| "for good".into(), |until| format!("until {until}"));
             let hint = "as long as it is there, copy the backup elsewhere: dr-pull gets it by its name";

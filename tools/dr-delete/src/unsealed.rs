@@ -1,14 +1,16 @@
-//! Removes what runs that failed have left: objects that no manifest names, signatures without manifest, temporary files.
+//! Removes what runs that failed have left: objects that no manifest names, signatures without manifest, temporary files, and uploads
+//! in parts that nobody completes any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use chrono::{DateTime, Utc};
 use dr_catalogue::{Entry, Listing, name};
-use dr_pipe::record::{Backup, Deleted, Record};
+use dr_pipe::record::{Backup, Deleted, Kind, Record};
 use dr_pipe::{Exit, Failure, Outcome};
-use dr_store::{Listed, Location, Removed, Store};
+use dr_store::{Listed, Location, Removed, Store, Unfinished};
+use dr_wal::layout;
 
 use crate::args::Args;
 use crate::clock::Clock;
@@ -24,6 +26,7 @@ const TEMPORARY: &str = ".tmp-";
 enum Left {
     Object(Listed),
     File(PathBuf, u64),
+    Upload(Unfinished),
 }
 
 /// It, its store and its cluster.
@@ -32,19 +35,20 @@ type Found = (Rc<Store>, String, Left);
 /// Removes them, once all are known.
 ///
 /// # Errors
-/// 76 where a store has what it does not list; as for decisions where a catalogue has a flaw; 80 for more than a hundred.
+/// 76 where a store has what it does not list; as for decisions where a catalogue has a flaw; 80 for more than a hundred; 77 where a
+/// store denied a step, after the others were tried.
 pub fn remove(args: &Args) -> Outcome {
-    let (clock, all) = find_all(args).map_err(|failure| failure.leaving(NOTHING))?;
+    let mut denied = None;
+    let (clock, all) = find_all(args, &mut denied).map_err(|failure| failure.leaving(NOTHING))?;
     let count = all.len() as u64;
     if args.confirm.map_or(count > MANY, |number| number != count) {
         let message = format!("{count} objects and files were left by runs that failed");
         return Err(Failure::new(Exit::Refused, message, format!("if that can be: --confirm {count}")).leaving(NOTHING));
     }
     clock.remember();
-    let mut denied = None;
     for (store, cluster, left) in all {
         match left.remove(&store, &cluster) {
-            Ok(Some(record)) => tell(&record)?,
+            Ok(Some(deleted)) => tell(&Record::Deleted(Box::new(deleted)))?,
             Ok(None) => {}
             Err(failure) if failure.exit == Exit::Denied => denied = denied.or(Some(failure)),
             Err(failure) => return Err(failure.leaving("run it again")),
@@ -53,44 +57,61 @@ pub fn remove(args: &Args) -> Outcome {
     denied.map_or(Ok(Exit::Good), |failure| Err(failure.leaving("the others were removed")))
 }
 
-/// What is left in all stores, by a clock that was proved.
-fn find_all(args: &Args) -> Result<(Clock, Vec<Found>), Failure> {
+/// What is left in all stores, by a clock that was proved. Where one does not say which uploads are unfinished, `denied` gets why.
+fn find_all(args: &Args, denied: &mut Option<Failure>) -> Result<(Clock, Vec<Found>), Failure> {
     survey::apart(args)?;
     let (mut stores, mut times, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for location in &args.from {
         let store = Rc::new(survey::open(location, args)?);
-        all.extend(find(&store, location, args, &mut times)?);
+        let uploads = match store.unfinished(&prefix(args)).map_err(Failure::from) {
+            Err(failure) if failure.exit == Exit::Denied => {
+                *denied = denied.take().or(Some(failure));
+                Vec::new()
+            }
+            uploads => uploads?,
+        };
+        all.extend(find(&store, location, uploads, args, &mut times)?);
         stores.push(store);
     }
     let stores: Vec<&Store> = stores.iter().map(Rc::as_ref).collect();
     Ok((Clock::prove(Utc::now(), &stores, times.into_iter())?, all))
 }
 
+/// What the keys begin with of all that is looked at.
+fn prefix(args: &Args) -> String {
+    args.cluster.as_ref().map(|cluster| format!("{cluster}/")).unwrap_or_default()
+}
+
 /// What is left in one store, each with its cluster; `times` gets the moments that its catalogue tells.
 fn find(
     store: &Rc<Store>,
     location: &Location,
+    uploads: Vec<Unfinished>,
     args: &Args,
     times: &mut Vec<(String, DateTime<Utc>)>,
 ) -> Result<Vec<Found>, Failure> {
-    let before = store.clock()?.unwrap_or_else(Utc::now) - args.older_than;
-    let listed = store.list(&args.cluster.as_ref().map(|cluster| format!("{cluster}/")).unwrap_or_default())?;
+    let before = Utc::now() - args.older_than;
+    let listed = store.list(&prefix(args))?;
     let mut found = Vec::new();
-    for cluster in plan::clusters(listed.iter().map(|listed| listed.key.as_str())) {
+    let keys = listed.iter().map(|listed| listed.key.as_str());
+    for cluster in plan::clusters(keys.chain(uploads.iter().map(|upload| upload.key.as_str()))) {
         let listing = survey::catalogue(location, &cluster, args, None)?;
-        let here: Vec<&Listed> = listed.iter().filter(|it| it.key.starts_with(&format!("{cluster}/"))).collect();
+        let of_cluster = listed.iter().filter(|it| it.key.starts_with(&format!("{cluster}/")));
+        let here: BTreeMap<&str, &Listed> = of_cluster.map(|it| (it.key.as_str(), it)).collect();
         let named = named(&listing, &here)?;
         let marked = listing.deleted.iter().map(|marked| &marked.entry);
         for Entry { backup, .. } in listing.entries.iter().chain(marked) {
-            let key = survey::manifest_key(backup);
-            let written = here.iter().find(|it| it.key == key).and_then(|it| it.modified_at);
+            let written = here.get(survey::manifest_key(backup).as_str()).and_then(|it| it.modified_at);
             times.extend(survey::times_of(backup, written, &location.to_string()));
         }
-        for it in here.into_iter().filter(|it| it.modified_at.is_some_and(|at| at < before) && !named.contains(&it.key)) {
+        for it in here.into_values().filter(|it| it.modified_at.is_some_and(|at| at < before) && !named.contains(&it.key)) {
             if is_left(store, &cluster, &it.key)? {
                 found.push((Rc::clone(store), cluster.clone(), Left::Object(it.clone())));
             }
         }
+        let is_old = |upload: &&Unfinished| upload.begun_at.is_some_and(|at| at < before) && is_ours(&cluster, &upload.key);
+        let left = uploads.iter().filter(is_old).map(|upload| (Rc::clone(store), cluster.clone(), Left::Upload(upload.clone())));
+        found.extend(left);
         if !location.is_s3() {
             let files = temporary(&Path::new(&location.to_string()).join(&cluster), before)?;
             found.extend(files.into_iter().map(|left| (Rc::clone(store), cluster.clone(), left)));
@@ -100,16 +121,15 @@ fn find(
 }
 
 /// All that the catalogue names: it must be in the listing, or the listing is not whole.
-fn named(listing: &Listing, listed: &[&Listed]) -> Result<BTreeSet<String>, Failure> {
+fn named(listing: &Listing, listed: &BTreeMap<&str, &Listed>) -> Result<BTreeSet<String>, Failure> {
     let marked = listing.deleted.iter().map(|marked| &marked.entry);
     let mut named = BTreeSet::new();
     for Backup { manifest, .. } in listing.entries.iter().chain(marked).map(|entry| &entry.backup) {
         named.insert(name::manifest_key(&manifest.cluster, manifest.kind, &manifest.name));
         named.insert(name::signature_key(&manifest.cluster, manifest.kind, &manifest.name));
-        named.insert(format!("{}{}", name::folder(&manifest.cluster, manifest.kind), manifest.object));
+        named.insert(name::object_key(manifest));
     }
-    let there: BTreeSet<&str> = listed.iter().map(|listed| listed.key.as_str()).collect();
-    match named.iter().find(|key| !there.contains(key.as_str())) {
+    match named.iter().find(|key| !listed.contains_key(key.as_str())) {
         None => Ok(named),
         Some(key) => Err(unlisted(key)),
     }
@@ -117,10 +137,7 @@ fn named(listing: &Listing, listed: &[&Listed]) -> Result<BTreeSet<String>, Fail
 
 /// Whether nothing names it: neither a manifest nor a tombstone, whatever the store has listed.
 fn is_left(store: &Store, cluster: &str, key: &str) -> Result<bool, Failure> {
-    let Some((kind, file)) = name::KINDS.into_iter().find_map(|kind| Some((kind, key.strip_prefix(&name::folder(cluster, kind))?)))
-    else {
-        return Ok(false);
-    };
+    let Some((kind, file)) = of_backup(cluster, key) else { return Ok(false) };
     let is_mark = [name::MANIFEST, name::TOMBSTONE, name::TOMBSTONE_SIGNATURE].into_iter().any(|suffix| file.ends_with(suffix));
     if is_mark || !is_pushed(file, &format!("{cluster}_{kind}_")) {
         return Ok(false);
@@ -136,6 +153,17 @@ fn is_left(store: &Store, cluster: &str, key: &str) -> Result<bool, Failure> {
         }
     }
     Ok(true)
+}
+
+/// Kind and file name of what has a key beside the backups of a cluster.
+fn of_backup<'k>(cluster: &str, key: &'k str) -> Option<(Kind, &'k str)> {
+    name::KINDS.into_iter().find_map(|kind| Some((kind, key.strip_prefix(&name::folder(cluster, kind))?)))
+}
+
+/// Whether such a key of a cluster is one of those that we upload.
+fn is_ours(cluster: &str, key: &str) -> bool {
+    let of_backup = of_backup(cluster, key).is_some_and(|(kind, file)| is_pushed(file, &format!("{cluster}_{kind}_")));
+    of_backup || layout::parse(cluster, key).is_some()
 }
 
 /// Whether dr-push makes such names: `stem`, a time, four digits, and a suffix. What else lies there is nothing that we know.
@@ -172,7 +200,7 @@ fn temporary(folder: &Path, before: DateTime<Utc>) -> Result<Vec<Left>, Failure>
 
 impl Left {
     /// Removes it; none where it is gone already.
-    fn remove(self, store: &Store, cluster: &str) -> Result<Option<Record>, Failure> {
+    fn remove(self, store: &Store, cluster: &str) -> Result<Option<Deleted>, Failure> {
         let (object, bytes, removed) = match self {
             // Sealed at the last moment.
             Left::Object(Listed { key, .. }) if !is_left(store, cluster, &key)? => return Ok(None),
@@ -189,27 +217,37 @@ impl Left {
                     Err(error) => return Err(Failure::io(path.display(), &error)),
                 }
             }
+            Left::Upload(upload) => {
+                let aborted = store.abort(&upload)?;
+                return Ok(aborted.then(|| told("aborted", store, cluster, upload.key)));
+            }
         };
         let (state, gone, until) = match removed {
             Removed::Absent => return Ok(None),
             Removed::Gone => ("removed", 1, None),
             Removed::Held { until } => ("held", 0, until),
         };
-        Ok(Some(Record::Deleted(Box::new(Deleted {
-            state: state.into(),
-            store: store.location().to_string(),
-            cluster: cluster.into(),
-            kind: None,
-            name: None,
-            first: None,
-            last: None,
-            object: Some(object),
-            objects: gone,
-            bytes: gone * bytes,
-            not_before_at: None,
-            held_until_at: until,
-            done_at: Utc::now(),
-        }))))
+        let told = told(state, store, cluster, object);
+        Ok(Some(Deleted { objects: gone, bytes: gone * bytes, held_until_at: until, ..told }))
+    }
+}
+
+/// What is told of what was left, where nothing of it was an object.
+fn told(state: &str, store: &Store, cluster: &str, object: String) -> Deleted {
+    Deleted {
+        state: state.into(),
+        store: store.location().to_string(),
+        cluster: cluster.into(),
+        kind: None,
+        name: None,
+        first: None,
+        last: None,
+        object: Some(object),
+        objects: 0,
+        bytes: 0,
+        not_before_at: None,
+        held_until_at: None,
+        done_at: Utc::now(),
     }
 }
 

@@ -56,16 +56,19 @@ impl Wal {
 /// Rank of a whole segment.
 const WHOLE: u8 = 1;
 
-/// Passes a range that no backup of `staying`, oldest first, needs.
+/// Passes a range that no backup of `staying`, oldest first, needs. `size` is that of the segments, where the store says it; else the
+/// newest base tells.
 ///
 /// # Errors
-/// 80, with the backup that needs it; or where no base stays, or one cannot be understood.
-pub fn judge(Range { first, last, .. }: &Range, staying: &[&Backup]) -> Result<(), Failure> {
+/// 80, with the backup that needs it; or where no base stays, or one cannot be understood, or is of a server with other segments.
+pub fn judge(Range { first, last, .. }: &Range, staying: &[&Backup], size: Option<SegmentSize>) -> Result<(), Failure> {
     let bases: Vec<_> = staying.iter().filter(|backup| backup.manifest.kind == Kind::Base).collect();
     if bases.is_empty() {
         let message = format!("no base backup stays that would tell which WAL is needed: {first} to {last} cannot be judged");
         return Err(Failure::new(Exit::Refused, message, "WAL is deleted only where base backups are"));
     }
+    let newest = bases.last().and_then(|backup| backup.manifest.produced.base.as_ref());
+    let size = size.or_else(|| SegmentSize::try_from(newest?.wal_segment_bytes).ok());
     for (place, backup) in bases.iter().enumerate() {
         let name = &backup.manifest.name;
         let need = backup.manifest.produced.base.as_ref().and_then(|base| Need::of(base, place + NEWEST >= bases.len()));
@@ -73,9 +76,17 @@ pub fn judge(Range { first, last, .. }: &Range, staying: &[&Backup]) -> Result<(
             let message = format!("{name} does not say which WAL it needs");
             Failure::new(Exit::Refused, message, "it was not made by dr-base; delete it, or leave the WAL")
         })?;
-        if !(first.fits(need.size) && last.fits(need.size)) {
-            let message = format!("{first} to {last}: segments of {} bytes have no such names", need.size.bytes());
-            return Err(Failure::new(Exit::Refused, message, "decide again"));
+        // By another size a name is another place in the log: whether the base needs it cannot be told.
+        let size = size.unwrap_or(need.size);
+        if need.size != size || !first.fits(size) || !last.fits(size) {
+            let message = format!(
+                "{name}, which stays, is of a server with segments of {}; {first} to {last} are not such: whether it needs them \
+                 cannot be told",
+                mib(need.size)
+            );
+            let hint = "leave out the decisions about WAL; to prune WAL again, delete that base, pinned or not, or move it to a store \
+                        of its own; see \"Segments of another size\" in dr-delete(1)";
+            return Err(Failure::new(Exit::Refused, message, hint));
         }
         if need.meets(first, last) {
             let message = format!("WAL of {first} to {last} is needed by {name}, which stays");
@@ -87,6 +98,10 @@ pub fn judge(Range { first, last, .. }: &Range, staying: &[&Backup]) -> Result<(
         }
     }
     Ok(())
+}
+
+fn mib(size: SegmentSize) -> String {
+    format!("{} MiB", size.bytes() >> 20)
 }
 
 /// The segments without which a base is of no use; none where it brings them along, or does not say.

@@ -90,10 +90,49 @@ fn a_tombstone_that_is_put_back_waits_anew() {
     }
     let before = world.files("store");
     let early = world.delete_at("+80h", "--finish --max-age 30d").output().unwrap();
-    assert!(stderr_of(&early, 0).contains(&format!("{name} was marked before its tombstone was written: it waits until ")));
+    assert!(stderr_of(&early, 0).contains(&format!("{name} was marked before its tombstone came to lie there: it waits until ")));
     assert_eq!(states(&early), ["waiting"]);
     assert!(world.files("store") == before);
     let late = world.delete_at("+152h", "--finish --max-age 30d").output().unwrap();
+    assert_eq!((stderr_of(&late, 0), states(&late)), (String::new(), vec!["removed".to_owned()]));
+}
+
+#[test]
+fn a_tombstone_that_is_put_back_with_its_old_time_waits_anew() {
+    let world = World::new();
+    let dumps: Vec<_> = (0..6).rev().map(|day| dump(100 + 24 * day)).collect();
+    dumps.iter().for_each(|made| world.put("store", made));
+    let hours_ago = |hours: u64| std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600);
+    let set = |key: &str, hours| {
+        let file = fs::File::options().write(true).open(world.path("store").join(key)).unwrap();
+        file.set_modified(hours_ago(hours)).unwrap();
+    };
+    world.files("store").keys().for_each(|key| set(key.as_str(), 99));
+    // Marked 80 hours ago, and rescued, but somebody has kept the tombstone, time and all.
+    let then = (support::now() - chrono::TimeDelta::hours(80)).to_rfc3339();
+    let told = delete_first(1, &dumps);
+    let told: Vec<_> = told.lines().map(|line| format!("{}{then}\"}}\n", &line[..line.rfind("20").unwrap()])).collect();
+    let marked = support::fed(world.delete_at("-80h", ""), &told.concat());
+    assert_eq!((stderr_of(&marked, 0), states(&marked)), (String::new(), vec!["marked".to_owned()]));
+    let name = &dumps[0].manifest.name;
+    let keys = ["tombstone", "tombstone.minisig"].map(|suffix| format!("main/dump/{name}.{suffix}"));
+    keys.iter().for_each(|key| set(key.as_str(), 80));
+    let copy = |from: &str, to: &str| {
+        let copied =
+            std::process::Command::new("sh").args(["-c", &format!("cp -p {from} {to}")]).current_dir(world.path("")).status();
+        assert!(copied.unwrap().success());
+    };
+    fs::create_dir(world.path("kept")).unwrap();
+    copy(&format!("store/main/dump/{name}.tombstone*"), "kept/");
+    stderr_of(&world.delete(&format!("--undelete {name}")).output().unwrap(), 0);
+    copy("kept/*", "store/main/dump/");
+    let before = world.files("store");
+    let early = world.delete("--finish --max-age 30d").output().unwrap();
+    let said = stderr_of(&early, 0);
+    assert!(said.contains(&format!("{name} was marked before its tombstone came to lie there: it waits until ")), "{said}");
+    assert_eq!(states(&early), ["waiting"]);
+    assert!(world.files("store") == before);
+    let late = world.delete_at("+73h", "--finish --max-age 30d").output().unwrap();
     assert_eq!((stderr_of(&late, 0), states(&late)), (String::new(), vec!["removed".to_owned()]));
 }
 

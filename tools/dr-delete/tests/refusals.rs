@@ -60,6 +60,7 @@ fn f87_a_clock_that_is_wrong_deletes_nothing() {
     for off in ["-3h", "-1y", "-40y"] {
         let said = world.refuses(world.delete_at(off, "--finish"), "", 80);
         assert!(said.contains(" here, and ") && said.contains("somebody's clock is wrong"), "{off}: {said}");
+        assert!(said.contains("see \"A backup of the future\" in dr-delete(1)"), "{off}: {said}");
         world.refuses(world.delete_at(off, ""), &delete_first(2, &dumps), 80);
     }
     // A little behind, where no backup is that new: files are.
@@ -137,6 +138,59 @@ fn f89_where_backups_stop_coming_none_goes() {
     // Nor what is marked already.
     let said = world.refuses(world.delete_at("+73h", "--finish"), "", 80);
     assert!(said.contains("is 19 d old, and one would be there after 14 d"), "{said}");
+}
+
+/// A backup of database `books`.
+fn of_books(mut made: Made) -> Made {
+    made.manifest.produced.database = Some("books".into());
+    made
+}
+
+#[test]
+fn f89_a_database_that_was_dropped_does_not_stop_the_others() {
+    let (world, shop) = World::daily(8);
+    let books: Vec<Made> = (20..28).rev().map(|day| of_books(dump(2 + 24 * day))).collect();
+    books.iter().for_each(|made| world.put("store", made));
+    let output = world.decide("", &(delete_first(1, &books) + &delete_first(1, &shop)));
+    let said = stderr_of(&output, 0);
+    assert!(
+        said.starts_with("dr-delete: warning: the newest of the dump backups of database books is 20 d old")
+            && said.contains("dump backups of database shop come, so it is taken for dropped, and all but 2 may go"),
+        "{said}"
+    );
+    assert_eq!((states(&output), said.lines().count()), (vec!["marked".to_owned(), "marked".to_owned()], 1));
+    // Two of them stay for ever.
+    let said = world.refuses(world.delete("--confirm 6"), &(delete_first(7, &books) + &delete_first(1, &shop)), 80);
+    assert!(said.contains("of the dump backups of database books only 1 that are verified would stay"), "{said}");
+    // An hour that is asked for is held against those that come.
+    let told = delete_first(1, &books) + &delete_first(2, &shop);
+    assert!(world.refuses(world.delete("--max-age 1h"), &told, 80).contains("and one would be there after 60 min"));
+}
+
+#[test]
+fn f89_where_the_backups_of_all_databases_stop_none_goes() {
+    let world = World::new();
+    let shop: Vec<Made> = (5..13).rev().map(|day| dump(1 + 24 * day)).collect();
+    let books: Vec<Made> = (20..28).rev().map(|day| of_books(dump(2 + 24 * day))).collect();
+    shop.iter().chain(&books).for_each(|made| world.put("store", made));
+    for told in [delete_first(1, &books) + &delete_first(0, &shop), delete_first(0, &books) + &delete_first(1, &shop)] {
+        assert!(world.refuses(world.delete(""), &told, 80).contains("and one would be there after 2 d"));
+    }
+    // A part of a database tells nothing of the whole of another, nor does a kind of another one.
+    let mut part = dump(3);
+    part.manifest.produced.only = Some("schema".into());
+    let base = base(4, 1, 2);
+    world.put("store", &part);
+    world.put("store", &base);
+    let told = delete_first(1, &books) + &delete_first(0, &shop) + &decision("keep", &part, true) + &decision("keep", &base, true);
+    assert!(world.refuses(world.delete(""), &told, 80).contains("of database books is 20 d old"));
+    // The whole of another does, even where it is the first: twice the interval of those that stopped.
+    let mut first = dump(5);
+    first.manifest.produced.database = Some("new".into());
+    world.put("store", &first);
+    let output = world.decide("", &(told + &decision("keep", &first, true)));
+    assert!(stderr_of(&output, 0).contains("dump backups of database new come, so it is taken for dropped"));
+    assert_eq!(states(&output), ["marked"]);
 }
 
 #[test]
@@ -224,14 +278,17 @@ fn without_keys_or_with_a_flaw_nothing_is_deleted() {
     let mut command = world.delete("");
     command.env_remove("DR_PUBLIC_KEY");
     assert!(world.refuses(command, &good, 78).contains("there is no public key of main"));
-    world.refuses(world.delete("-s absent.key"), &good, 66);
+    let said = world.refuses(world.delete("-s absent.key"), &good, 66);
+    assert!(said.contains("name the file of the key: -s FILE, or DR_SIGNING_KEY"), "{said}");
     let manifest = format!("main/dump/{}.json", dumps[5].manifest.name);
     let text = fs::read(world.path("store").join(&manifest)).unwrap();
     world.write("store", &manifest, &[&text[..], b" "].concat());
-    assert!(world.refuses(world.delete(""), &good, 81).contains("was changed or forged"));
+    let said = world.refuses(world.delete(""), &good, 81);
+    assert!(said.contains("was changed or forged") && said.contains("see \"A catalogue with a flaw\" in dr-delete(1)"), "{said}");
     world.write("store", &manifest, &text);
     world.write("store", "main/dump/main_dump_20260101T000000Z_0000.json", b"{}");
-    assert!(world.refuses(world.delete(""), &good, 81).contains("has no signature"));
+    let said = world.refuses(world.delete(""), &good, 81);
+    assert!(said.contains("has no signature") && said.contains("see \"A catalogue with a flaw\" in dr-delete(1)"), "{said}");
     fs::remove_file(world.path("store/main/dump/main_dump_20260101T000000Z_0000.json")).unwrap();
     // The newest is hidden.
     assert_eq!(world.listed().len(), 8);

@@ -3,10 +3,12 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use dr_pipe::record::{Backup, Record};
+use dr_testing::clock;
 use dr_testing::proxy::{Fault, Proxy};
 use dr_testing::s3::{BUCKET, Moto, environment};
 use support::{World, deleted, fed, states, stderr_of};
@@ -38,7 +40,7 @@ impl S3 {
 
     fn settled(&self, command: Command, url: &str) -> Command {
         let mut command = self.world.settled(command);
-        command.envs(environment(url)).env("DR_FROM", STORE).env("DR_PATIENCE", "2");
+        command.envs(environment(url)).env("DR_FROM", STORE);
         command
     }
 
@@ -169,7 +171,9 @@ fn f39_a_listing_that_lacks_backups_deletes_nothing() {
     };
     let behind = |body: &'static str, mut command: Command| {
         let others = ["%2Fbase", "%2Ffiles", "%2Fwal"];
-        let meant = move |line: &str| line.contains("prefix=pg%2Fmain%2F") && !others.iter().any(|other| line.contains(other));
+        let meant = move |line: &str| {
+            line.contains("list-type=2") && line.contains("prefix=pg%2Fmain%2F") && !others.iter().any(|other| line.contains(other))
+        };
         let proxy = Proxy::choosing(s3.moto.address(), move |_, line| meant(line).then_some(Fault::Body(body)));
         command.env("DR_ENDPOINT_URL", proxy.url());
         (command, proxy)
@@ -200,14 +204,81 @@ fn command_output(mut command: Command) -> Output {
 #[test]
 fn f87_a_clock_that_is_not_the_servers_deletes_nothing() {
     let s3 = S3::new(5, false);
-    let mut command = Command::new("faketime");
-    command.args(["-f", "+6m"]).arg(support::bin().join("dr-delete"));
-    let mut command = s3.settled(command, &s3.moto.url());
-    command.env("DR_SIGNING_KEY", "delete.key");
+    let mut command = s3.delete("");
+    clock::set(&mut command, "+6m");
     let said = refused(&fed(command, &delete_first(1, &s3.backups(), STORE)), 80);
     assert!(said.contains(&format!(" in {STORE}")) && said.contains("set the clock"), "{said}");
     s3.moto.kill();
-    refused(&s3.delete("--finish").output().unwrap(), 69);
+    // Nobody comes back, which need not be waited for as long as for a server that is slow.
+    refused(&s3.delete("--finish --patience 1").output().unwrap(), 69);
+}
+
+/// Begins to push a dump into the store, and is killed when the server has some of it.
+fn abandon(s3: &S3) -> String {
+    let mut push = s3.tool("dr-push", &format!("--to {STORE}")).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut input = push.stdin.take().unwrap();
+    input.write_all(&vec![7; 40 << 20]).unwrap();
+    let key = loop {
+        let begun = s3.moto.multipart_uploads();
+        if let Some((key, _)) = begun.split_once("<Key>").and_then(|(_, rest)| rest.split_once('<')) {
+            break key.to_owned();
+        }
+        assert!(push.try_wait().unwrap().is_none(), "it has ended by itself");
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    };
+    push.kill().unwrap();
+    push.wait().unwrap();
+    key
+}
+
+#[test]
+fn f34_an_upload_that_was_abandoned_is_aborted_and_no_other() {
+    let s3 = S3::new(3, false);
+    let key = abandon(&s3);
+    let pushed = key.strip_prefix("pg/").unwrap().to_owned();
+    let before = s3.keys();
+    // By somebody else, and of somebody else.
+    for foreign in ["pg/main/dump/mine.iso", "pg/other/dump/main_dump_20260125T020000Z_0001.tar", "elsewhere/x"] {
+        s3.moto.send("POST", &format!("/{BUCKET}/{foreign}?uploads"), "");
+    }
+    let count = || s3.moto.multipart_uploads().matches("<UploadId>").count();
+    assert_eq!(count(), 4);
+    // One that was begun an hour ago may be at work. (moto dates all of them to 2010.)
+    let said = s3.moto.send("GET", &format!("/{BUCKET}?uploads&prefix=pg/main/"), "");
+    let hour_ago = (Utc::now() - TimeDelta::hours(1)).to_rfc3339_opts(SecondsFormat::Millis, true);
+    let young = said.split_once("\r\n\r\n").unwrap().1.replace("2010-11-10T20:48:33.000Z", &hour_ago);
+    assert!(young.contains(&hour_ago) && young.contains(&key), "{young}");
+    let body: &'static str = young.leak();
+    let proxy = Proxy::choosing(s3.moto.address(), move |_, line| line.contains("?uploads").then_some(Fault::Body(body)));
+    let mut command = s3.delete("--unsealed");
+    let output = command.env("DR_ENDPOINT_URL", proxy.url()).output().unwrap();
+    assert_eq!((stderr_of(&output, 0), output.stdout.len(), count()), (String::new(), 0, 4));
+    assert!(proxy.seen().iter().any(|line| line.contains("?uploads")), "{:?}", proxy.seen());
+
+    let output = s3.delete("--unsealed").output().unwrap();
+    assert_eq!(stderr_of(&output, 0), "");
+    let told = deleted(&output);
+    assert_eq!((states(&output), told[0].object.as_deref()), (vec!["aborted".to_owned()], Some(&*pushed)));
+    assert_eq!((told[0].cluster.as_str(), told[0].objects, told[0].bytes), ("main", 0, 0));
+    let left = s3.moto.multipart_uploads();
+    assert!(count() == 3 && !left.contains(&key), "{left}");
+    assert_eq!(s3.keys(), before);
+    let again = s3.delete("--unsealed").output().unwrap();
+    assert_eq!((stderr_of(&again, 0), again.stdout.len()), (String::new(), 0));
+}
+
+#[test]
+fn f34_who_may_not_see_unfinished_uploads_is_told_and_all_else_is_collected() {
+    let s3 = S3::new(3, false);
+    let left = "pg/main/dump/main_dump_20200125T020000Z_0001.tar";
+    s3.moto.send("PUT", &format!("/{BUCKET}/{left}"), "");
+    let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+    let fault = Fault::Answer("403 Forbidden", "Content-Type: application/xml\r\n", denied);
+    let proxy = Proxy::choosing(s3.moto.address(), move |_, line| line.contains("?uploads").then_some(fault.clone()));
+    let output = s3.delete("--unsealed --older-than 0").env("DR_ENDPOINT_URL", proxy.url()).output().unwrap();
+    let said = stderr_of(&output, 77);
+    assert!(said.contains("s3:ListBucketMultipartUploads") && said.ends_with("the others were removed\n"), "{said}");
+    assert_eq!((states(&output), s3.keys().iter().any(|key| key == left)), (vec!["removed".to_owned()], false));
 }
 
 #[test]

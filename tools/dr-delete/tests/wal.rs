@@ -7,6 +7,9 @@ use std::fs;
 
 use support::{Made, World, base, decision, deleted, segment, states, stderr_of, wal_decision};
 
+/// That of a server with segments of 1 MiB.
+const SYSTEM: &[u8] = b"{\"system_identifier\":\"7\",\"wal_segment_bytes\":1048576}\n";
+
 /// Four bases and the WAL from segment 1 to 70 of two timelines.
 fn world() -> (World, String) {
     let world = World::new();
@@ -31,8 +34,8 @@ fn a_range_of_wal_is_marked_rescued_and_goes_with_all_that_belongs_to_it() {
         format!("{folder}/gap-0000000000100000-0000000000200000.json"),
         format!("{folder}/{}.zst.mine", segment(5)),
         format!("main/wal/00000002/{}.zst", segment(5).replacen("00000001", "00000002", 1)),
-        "main/wal/system.json".to_owned(),
     ];
+    world.write("store", "main/wal/system.json", SYSTEM);
     of_range.iter().chain(&not_of_it).for_each(|key| world.write("store", key, b"x"));
     let before = world.files("store");
     let told = keep.clone() + &wal_decision("delete", &segment(1), &segment(12));
@@ -108,7 +111,7 @@ fn who_rescues_a_base_is_told_of_its_wal() {
 fn a_range_that_is_rescued_while_it_goes_goes_no_further() {
     let (world, keep) = world();
     let mut strace = std::process::Command::new("strace");
-    strace.args(["-f", "--seccomp-bpf", "-qq", "-o", "trace", "-e", "inject=unlink,unlinkat:delay_enter=100000"]);
+    strace.args(["-f", "--seccomp-bpf", "-qq", "-o", "trace", "-e", "inject=unlink,unlinkat:delay_enter=400000"]);
     strace.arg(support::bin().join("dr-delete")).args(["--grace", "0", "--confirm", "12"]);
     let mut command = world.settled(strace);
     command.env("DR_SIGNING_KEY", "delete.key");
@@ -131,6 +134,30 @@ fn a_range_that_is_rescued_while_it_goes_goes_no_further() {
     let files = world.files("store");
     let count = |end: &str| files.keys().filter(|key| key.contains("/wal/00000001/") && key.ends_with(end)).count();
     assert_eq!(count(".zst"), count(".claim"));
+}
+
+#[test]
+fn f83_wal_that_a_base_of_other_segments_may_need_stays_and_the_base_is_named() {
+    let (world, keep) = world();
+    let told = keep.clone() + &wal_decision("delete", &segment(1), &segment(12));
+    // The store says what its segments are, or else the newest base does.
+    let system = String::from_utf8(SYSTEM.to_vec()).unwrap().replace("1048576", "16777216");
+    world.write("store", "main/wal/system.json", system.as_bytes());
+    let said = world.refuses(world.delete(""), &told, 80);
+    assert!(said.contains("_base_") && said.contains("is of a server with segments of 1 MiB"), "{said}");
+    fs::remove_file(world.path("store/main/wal/system.json")).unwrap();
+    let mut old = base(24 * 90, 1, 2);
+    old.manifest.tags = vec!["pin".into()];
+    old.manifest.produced.base.as_mut().unwrap().wal_segment_bytes = 64 << 20;
+    world.put("store", &old);
+    let said = world.refuses(world.delete(""), &(told.clone() + &decision("keep", &old, true)), 80);
+    let named = format!("{}, which stays, is of a server with segments of 64 MiB", old.manifest.name);
+    assert!(said.contains(&named) && said.contains("see \"Segments of another size\" in dr-delete(1)"), "{said}");
+    // Without WAL there is nothing to tell.
+    stderr_of(&world.decide("", &(keep + &decision("keep", &old, true))), 0);
+    fs::remove_file(world.path("store/main/base").join(format!("{}.json", old.manifest.name))).unwrap();
+    fs::remove_file(world.path("store/main/base").join(format!("{}.json.minisig", old.manifest.name))).unwrap();
+    assert_eq!(states(&world.decide("--confirm 12", &told)), ["marked"]);
 }
 
 #[test]

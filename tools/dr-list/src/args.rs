@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, requires = "cluster", conflicts_with_all = ["latest", "at", "backup"])]
     pub wal: bool,
 
-    /// List what is marked for deletion instead, and until when it can be had back
+    /// List what is marked for deletion instead, backups and WAL, and until when it can be had back
     #[arg(long, conflicts_with_all = ["latest", "at", "backup", "wal"])]
     pub deleted: bool,
 

@@ -37,11 +37,12 @@ fn all(args: &Args, now: DateTime<Utc>) -> Outcome {
         .into_iter()
         .map(|entry| Row { copies: entry.copies(), backup: entry.backup })
         .collect();
-    match std::mem::take(&mut listing.deleted) {
-        marked if args.deleted => deleted::list(marked, args.wants_table())?,
-        _ => print::rows(&rows, Estimates::wanted(args, &rows).as_ref(), now)?,
-    }
-    let mut failures = if args.wal { wal::list(args)? } else { Vec::new() };
+    let mut failures = if args.deleted {
+        deleted::list(std::mem::take(&mut listing.deleted), args)?
+    } else {
+        print::rows(&rows, Estimates::wanted(args, &rows).as_ref(), now)?;
+        if args.wal { wal::list(args)? } else { Vec::new() }
+    };
     let Listing { flaws, unsigned, unreachable, warnings, .. } = listing;
     for key in unsigned {
         warn(TOOL, format!("{key} has no signature and is passed over: not published, or tampered with"));

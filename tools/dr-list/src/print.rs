@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use dr_pipe::record::{self, Backup, Kind, Record, SignatureState};
-use dr_pipe::{Failure, table};
+use dr_pipe::{Failure, table, words};
 use indicatif::HumanBytes;
 
 use crate::estimate::Estimates;
@@ -59,7 +59,8 @@ fn cells(Row { backup, copies }: &Row, estimates: &Estimates, now: DateTime<Utc>
     [
         manifest.name.clone(),
         second(manifest.kind, manifest.taken_at).format("%Y-%m-%d %H:%M:%S").to_string(),
-        age(now - manifest.taken_at),
+        // Where the clocks disagree.
+        if manifest.taken_at > now { "future".into() } else { words::age(now - manifest.taken_at) },
         manifest.kind.to_string(),
         produced.database.clone().unwrap_or_else(unknown),
         produced.plain_bytes.map_or_else(unknown, |bytes| HumanBytes(bytes).to_string()),
@@ -80,29 +81,10 @@ fn second(kind: Kind, moment: DateTime<Utc>) -> DateTime<Utc> {
     if kind == Kind::Base && whole < moment { whole + TimeDelta::seconds(1) } else { whole }
 }
 
-/// A backup's age in its largest whole unit; `future` where the clocks disagree.
-fn age(age: TimeDelta) -> String {
-    match (age.num_days(), age.num_hours(), age.num_minutes(), age.num_seconds()) {
-        (2.., ..) => format!("{} d", age.num_days()),
-        (_, 2.., ..) => format!("{} h", age.num_hours()),
-        (_, _, 2.., _) => format!("{} min", age.num_minutes()),
-        (_, _, _, 0..) => format!("{} s", age.num_seconds()),
-        _ => "future".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn an_age_is_said_in_its_largest_whole_unit() {
-        let said = [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 d"), (-1, "future")];
-        for (seconds, text) in said {
-            assert_eq!(age(TimeDelta::seconds(seconds)), text);
-        }
-    }
 
     #[test]
     fn the_end_of_a_base_is_never_shown_as_a_moment_before_it() {

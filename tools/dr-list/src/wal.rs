@@ -48,6 +48,7 @@ fn of(store: &Store, cluster: &str) -> Result<Vec<Wal>, Failure> {
         first: run.first.to_string(),
         last: run.last.to_string(),
         segments: run.segments,
+        until_lsn: Some(run.last.end(size).to_string()),
         wal_segment_bytes: size.bytes(),
         stored_bytes: run.bytes,
         stored_at: run.modified_at,

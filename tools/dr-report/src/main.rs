@@ -6,7 +6,8 @@ mod html;
 mod markdown;
 mod report;
 mod source;
-mod words;
+
+use dr_pipe::words;
 
 /// The name in warnings.
 const TOOL: &str = "dr-report";

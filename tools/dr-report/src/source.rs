@@ -13,13 +13,17 @@ use crate::args::Args;
 /// The drills, oldest first; at least one.
 ///
 /// # Errors
-/// 66 where there is none; 65 where standard input holds other records; 78 where a drill is of another cluster; else as stores say.
+/// 66 where there is none; 65 where standard input holds other records; 78 where a drill is of another cluster, or no key is known that
+/// would prove those that are stored; 81 where none of those is proved; else as stores say.
 pub fn drills(args: &Args) -> Result<Vec<Drill>, Failure> {
     // What is stored already is not published.
     let mut drills = if args.publish || args.from.is_empty() { given(args)? } else { stored(args)? };
     drills.sort_by(|a, b| (a.finished_at, &a.name).cmp(&(b.finished_at, &b.name)));
     match drills.is_empty() {
-        true => Err(Failure::new(Exit::Missing, "there is no drill to report on", "dr-drill --finish makes the record of one")),
+        true => {
+            let hint = "dr-drill --finish makes the record of one, and dr-report --publish --to STORE stores it";
+            Err(Failure::new(Exit::Missing, "there is no drill to report on", hint))
+        }
         false => Ok(drills),
     }
 }
@@ -44,11 +48,13 @@ fn stored(args: &Args) -> Result<Vec<Drill>, Failure> {
     let keyring = args.public_key.keyring()?;
     let mut found = BTreeMap::new();
     let mut failures = Vec::new();
+    let mut passed_over = false;
     for location in &args.from {
         let opened = Store::open_for_read(location, &args.store).map_err(Failure::from);
         match opened.and_then(|store| Ok(read_drills(&store, cluster, &keyring, usize::MAX)?)) {
             Ok(read) => {
                 read.warnings.iter().for_each(|warning| warn(TOOL, warning));
+                passed_over |= !read.warnings.is_empty();
                 for drill in read.drills {
                     found.entry(drill.name.clone()).or_insert(drill);
                 }
@@ -60,6 +66,13 @@ fn stored(args: &Args) -> Result<Vec<Drill>, Failure> {
         return Err(failures.swap_remove(0));
     }
     failures.iter().for_each(|failure| warn(TOOL, &failure.message));
+    if found.is_empty() && passed_over {
+        let hint = "name the public key of whoever signed them, in force then: -p KEY, or DR_PUBLIC_KEY";
+        return Err(match keyring.of(cluster)?.is_empty() {
+            true => Failure::new(Exit::Config, format!("no public key of {cluster} is known: no drill counts"), hint),
+            false => Failure::new(Exit::Untrusted, "none of the drills that are stored counts: the warnings say why", hint),
+        });
+    }
     if let Err(warning) = Drilled::witness(found.values()) {
         warn(TOOL, warning);
     }

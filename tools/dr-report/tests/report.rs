@@ -410,7 +410,8 @@ fn f85_a_stored_drill_counts_only_with_a_good_signature() {
         fs::remove_dir_all(world.path("state")).unwrap();
         damage(&world);
         let output = world.stored(&["-p", key]);
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(66), 0), "{what}: {}", said(&output));
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(81), 0), "{what}: {}", said(&output));
+        assert!(said(&output).contains("-p KEY, or DR_PUBLIC_KEY"), "{what}: {}", said(&output));
         let warning = said(&output).lines().next().unwrap().to_owned();
         assert!(warning.starts_with("dr-report: warning: near: ") && warning.contains(complaint), "{what}: {warning}");
         assert!(warning.ends_with(": this drill does not count"), "{what}: {warning}");
@@ -420,10 +421,11 @@ fn f85_a_stored_drill_counts_only_with_a_good_signature() {
     let world = World::new();
     world.publish(&["--to", "near"], &[drill()]);
     let output = world.stored(&[]);
+    let told = said(&output);
+    assert!(output.status.code() == Some(78) && told.contains("no public key of cluster main is known"), "{told}");
     assert!(
-        output.status.code() == Some(66) && said(&output).contains("no public key of cluster main is known"),
-        "{}",
-        said(&output)
+        told.contains("no public key of main is known: no drill counts") && told.contains("-p KEY, or DR_PUBLIC_KEY"),
+        "{told}"
     );
 }
 
@@ -451,7 +453,7 @@ fn drills_lie_in_s3_as_they_lie_in_a_directory() {
     let output = s3(&["--cluster", "main", "--from", &bucket, "-p", PUBLIC], &[]);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), world.good(&[], &[drill()]));
     let output = s3(&["--cluster", "main", "--from", &bucket, "-p", STRANGER], &[]);
-    assert!(output.status.code() == Some(66) && said(&output).contains("this drill does not count"), "{}", said(&output));
+    assert!(output.status.code() == Some(81) && said(&output).contains("this drill does not count"), "{}", said(&output));
 }
 
 #[test]

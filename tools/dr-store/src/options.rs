@@ -85,6 +85,17 @@ pub enum HiddenKind {
     Overwritten,
 }
 
+/// An upload in parts that was begun, and neither completed nor aborted: one that is at work, or what a killed run has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The key below the store of the object that it would make.
+    pub key: String,
+    /// The server's name for it.
+    pub upload_id: String,
+    /// When the server says it was begun; absent where it does not say.
+    pub begun_at: Option<DateTime<Utc>>,
+}
+
 /// Whether an object in cold storage can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thaw {

@@ -6,7 +6,7 @@ use dr_pipe::{Exit, Failure};
 use crate::directory::Directory;
 use crate::location::Place;
 use crate::s3::S3;
-use crate::{Error, Hidden, Location, ObjectReader, Put, Removed, StoreArgs, Stored, Thaw, Upload, UploadOptions, key};
+use crate::{Error, Hidden, Location, ObjectReader, Put, Removed, StoreArgs, Stored, Thaw, Unfinished, Upload, UploadOptions, key};
 
 /// An open store. Share it between threads behind a reference; all methods block.
 #[derive(Debug)]
@@ -252,6 +252,44 @@ impl Store {
         match self {
             Store::Directory(_) => Ok(Vec::new()),
             Store::S3(s3) => s3.hidden(prefix),
+        }
+    }
+
+    /// Since when an object lies there as it does, by what nobody but the superuser can put back: the time of its last change, be it
+    /// of its name alone. None for S3, whose listings tell no other time, and where it is not there.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn changed_at(&self, key: &str) -> Result<Option<DateTime<Utc>>, Error> {
+        key::check(key)?;
+        match self {
+            Store::Directory(directory) => directory.changed_at(key),
+            Store::S3(_) => Ok(None),
+        }
+    }
+
+    /// Uploads in parts of keys that start with `prefix` which were begun, and neither completed nor aborted. None for a directory, and
+    /// for a server that does not know the question and says so (501).
+    ///
+    /// # Errors
+    /// Where any part of the listing fails.
+    pub fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, Error> {
+        key::check_prefix(prefix)?;
+        match self {
+            Store::Directory(_) => Ok(Vec::new()),
+            Store::S3(s3) => s3.unfinished(prefix),
+        }
+    }
+
+    /// Aborts such an upload, which frees what its parts take; tells whether it was there still.
+    ///
+    /// # Errors
+    /// As the store says; then it may still be there.
+    pub fn abort(&self, upload: &Unfinished) -> Result<bool, Error> {
+        key::check(&upload.key)?;
+        match self {
+            Store::Directory(_) => Ok(false),
+            Store::S3(s3) => s3.abort(upload),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -60,6 +61,49 @@ on_a_directory! {
         assert_eq!(exit(store.read("main/x.json", 2).unwrap_err()), Exit::Damaged);
         assert_eq!(exit(store.read("main/y.json", 2).unwrap_err()), Exit::Missing);
         assert_eq!(names(&root.join("main")), ["x.json"]);
+    }
+
+    fn what_root_makes_in_a_store_of_somebody_else_is_his(root) {
+        let store = store(root);
+        store.put("main/dump/a", b"a").unwrap();
+        let owners = || walkdir::WalkDir::new(root).into_iter().map(|entry| {
+            let (path, metadata) = entry.map(|entry| (entry.path().to_owned(), entry.metadata().unwrap())).unwrap();
+            (path.strip_prefix(root).unwrap().display().to_string(), metadata.uid(), metadata.gid())
+        }).collect::<Vec<_>>();
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        assert!(owners().iter().all(|(_, owner, group)| (*owner, *group) == (uid, gid)), "{:?}", owners());
+        // Nobody else can give away what is his.
+        if uid != 0 {
+            return;
+        }
+        for (path, ..) in owners() {
+            chown(root.join(path), Some(65534), Some(65533)).unwrap();
+        }
+        store.put("main/dump/b", b"b").unwrap();
+        store.put_ahead("main/wal/00000001/c", b"c").unwrap();
+        assert!(owners().iter().all(|(_, owner, group)| (*owner, *group) == (65534, 65533)), "{:?}", owners());
+        assert_eq!(names(&root.join("main/wal/00000001")), ["c"]);
+        // What he has laid a link to is not his by that.
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), root.join("main/base")).unwrap();
+        store.put("main/base/d/e", b"e").unwrap();
+        assert_eq!(fs::metadata(elsewhere.path().join("d")).unwrap().uid(), 0);
+        assert_eq!(fs::metadata(elsewhere.path().join("d/e")).unwrap().uid(), 0);
+        // Nor does what root makes in a store of its own change hands.
+        chown(root, Some(0), Some(0)).unwrap();
+        store.put("main/dump/f", b"f").unwrap();
+        assert_eq!(fs::metadata(root.join("main/dump/f")).unwrap().uid(), 0);
+    }
+
+    fn the_time_of_the_last_change_cannot_be_set(root) {
+        let store = store(root);
+        assert_eq!(store.changed_at("main/x").unwrap(), None);
+        let before = chrono::Utc::now() - chrono::TimeDelta::seconds(1);
+        store.put("main/x", b"x").unwrap();
+        let file = fs::File::options().write(true).open(root.join("main/x")).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert!(store.list("main/").unwrap()[0].modified_at.unwrap() < before);
+        assert!(store.changed_at("main/x").unwrap().unwrap() > before);
     }
 
     fn f21_of_a_hundred_writers_one_creates_the_object_and_nothing_is_left_over(root) {

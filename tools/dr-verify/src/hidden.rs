@@ -91,7 +91,7 @@ fn announced(bucket: &Bucket, listing: &Listing, hidden: &[Hidden]) -> Result<BT
     let mut announced: BTreeSet<String> = listing.deleted.iter().map(|marked| marked.tombstone.stem()).collect();
     let mut moments = BTreeMap::<&str, DateTime<Utc>>::new();
     for one in hidden.iter().filter(|one| one.kind == HiddenKind::Overwritten) {
-        let key = one.key.strip_suffix(".minisig").unwrap_or(&one.key);
+        let key = one.key.strip_suffix(name::MINISIG).unwrap_or(&one.key);
         if let (Some(stem), Some(at)) = (key.strip_suffix(name::TOMBSTONE), one.written_at) {
             let last = moments.entry(stem).or_insert(at);
             *last = (*last).max(at);

@@ -4,7 +4,6 @@ mod args;
 mod content;
 mod dump;
 mod finding;
-mod gaps;
 mod hidden;
 mod histories;
 mod memory;

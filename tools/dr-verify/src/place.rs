@@ -289,7 +289,7 @@ fn backups(scene: &Scene, listing: Listing, files: &[Listed], now: DateTime<Utc>
     let kept = listing.entries.into_iter().map(|entry| {
         let backup = entry.backup;
         let manifest = &backup.manifest;
-        let key = format!("{}{}", name::folder(&manifest.cluster, manifest.kind), manifest.object);
+        let key = name::object_key(manifest);
         let modified_at = modified.get(key.as_str()).copied().flatten();
         let face = Face { bytes: manifest.bytes, sha256: Some(manifest.sha256), modified_at, mark: None };
         let mut findings = Vec::new();

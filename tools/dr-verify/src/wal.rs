@@ -9,11 +9,11 @@ use dr_pipe::{Failure, Sha256};
 use dr_store::{Listed, Store};
 use dr_wal::layout::{self, Entry};
 use dr_wal::window::{Held, Point};
-use dr_wal::{Content, Fork, Inventory, Item, Lsn, SegmentName, SegmentSize, Shelf, System, Timeline, WalName};
+use dr_wal::{Content, Fork, Inventory, Item, Lsn, SegmentName, SegmentSize, Shelf, System, Timeline, WalName, gaps};
 
 use crate::finding::{Scene, about, first_of, on};
 use crate::memory::Range;
-use crate::{gaps, hidden, histories, strays};
+use crate::{hidden, histories, strays};
 
 /// A claim that is older than this, and has no object, gets none any more.
 const PUSHED: TimeDelta = TimeDelta::hours(1);
@@ -62,7 +62,7 @@ impl Log {
             }
         }
         let ours = |object: &Listed| {
-            let key = object.key.strip_suffix(".minisig").unwrap_or(&object.key);
+            let key = object.key.strip_suffix(name::MINISIG).unwrap_or(&object.key);
             gap(&object) || is_of_system(cluster, key) || announcement(key).is_some()
         };
         let unknown: Vec<Listed> = others.iter().filter(|object| !ours(object)).cloned().collect();

@@ -7,9 +7,11 @@
 //! - [`Shelf`]: the WAL of one cluster in one store: [`Shelf::put`], [`Shelf::get`], [`Shelf::inventory`], pieces, and the
 //!   system that the cluster is.
 //! - [`window`]: from which base, along which timelines, and how far can the cluster be recovered?
+//! - [`gaps`]: which WAL is missing, and what is lost by it?
 
 mod claim;
 mod error;
+pub mod gaps;
 pub mod header;
 pub mod history;
 mod inventory;

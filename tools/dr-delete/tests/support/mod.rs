@@ -11,6 +11,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use dr_catalogue::{SigningKey, manifest, signature};
 use dr_pipe::Sha256;
 use dr_pipe::record::{Base, Deleted, Kind, Manifest, Produced, Record, Settings, WalKept};
+use dr_testing::clock;
 
 /// A scratch directory with the store `store`, the key of the host that backs up, and that of whoever deletes.
 pub struct World {
@@ -173,9 +174,9 @@ impl World {
 
     /// As [`World::tool`], by a clock that is off.
     pub fn tool_at(&self, off: &str, tool: &str) -> Command {
-        let mut command = Command::new("faketime");
-        command.args(["-f", off]).arg(bin().join(tool));
-        self.settled(command)
+        let mut command = self.tool(tool);
+        clock::set(&mut command, off);
+        command
     }
 
     pub fn settled(&self, mut command: Command) -> Command {

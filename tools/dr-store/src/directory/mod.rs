@@ -1,13 +1,17 @@
 //! A directory as a store: files of mode 0600 in directories of mode 0700, below a root that a marker file identifies.
 
+mod folders;
 mod listing;
 mod marker;
+mod probe;
 mod publish;
 mod read;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
 
 pub(crate) use publish::DirectoryUpload;
 pub(crate) use read::FileReader;
@@ -72,6 +76,14 @@ impl Directory {
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         match std::fs::symlink_metadata(self.root.join(key)) {
             Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.still_mounted().map(|()| None),
+            Err(error) => Err(Error::io(self.object(key), error)),
+        }
+    }
+
+    pub(crate) fn changed_at(&self, key: &str) -> Result<Option<DateTime<Utc>>, Error> {
+        match std::fs::symlink_metadata(self.root.join(key)) {
+            Ok(metadata) => Ok(DateTime::from_timestamp(metadata.ctime(), metadata.ctime_nsec().try_into().unwrap_or_default())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.still_mounted().map(|()| None),
             Err(error) => Err(Error::io(self.object(key), error)),
         }

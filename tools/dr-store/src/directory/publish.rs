@@ -15,6 +15,7 @@ use dr_pipe::stop::{self, OnStop};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::folders::{self, Folder};
 use crate::key::TEMPORARY;
 use crate::{Error, Put, Stored};
 
@@ -45,8 +46,7 @@ impl DirectoryUpload {
     pub(super) fn start(root: &Path, key: &str, object: String, durable: &Durable) -> Result<Self, Error> {
         let io = |error: Errno| Error::io(&object, error);
         let (folder, last) = key.rsplit_once('/').unwrap_or(("", key));
-        let above = create_directories(root, folder).map_err(|error| Error::io(&object, error))?;
-        let directory = open_directory(&above[0]).map_err(io)?;
+        let Folder { directory, above, owner } = Folder::create(root, folder).map_err(|error| Error::io(&object, error))?;
         let mut random = [0; 4];
         getrandom::fill(&mut random).map_err(|error| Error::io(&object, io::Error::other(error.to_string())))?;
         let temporary = format!("{TEMPORARY}{last}.{}", hex::encode(random));
@@ -64,6 +64,7 @@ impl DirectoryUpload {
         // The umask may have taken even our own rights.
         let mode = upload.file.set_permissions(Permissions::from_mode(0o600));
         mode.map_err(|error| Error::io(&upload.object, error))?;
+        owner.map_or(Ok(()), |owner| owner.take(&upload.file)).map_err(|error| Error::io(&upload.object, error))?;
         Ok(upload)
     }
 
@@ -162,30 +163,10 @@ impl Names {
     }
 }
 
-/// Creates `root/folder` and what is missing above it, 0700 whatever the umask; gives each directory, innermost first.
-fn create_directories(root: &Path, folder: &str) -> io::Result<Vec<PathBuf>> {
-    let mut above = vec![root.to_path_buf()];
-    let mut path = root.to_path_buf();
-    for part in folder.split('/').filter(|part| !part.is_empty()) {
-        path.push(part);
-        match fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o700)) {
-            Ok(()) => std::fs::set_permissions(&path, Permissions::from_mode(0o700))?,
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        above.insert(0, path.clone());
-    }
-    Ok(above)
-}
-
 /// Makes the names in a directory durable.
 pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
-    let synced = open_directory(path).and_then(fs::fsync);
+    let synced = folders::open(CWD, path, OFlags::empty()).and_then(fs::fsync);
     synced.map_err(|error| Error::io(path.display(), error))
-}
-
-fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
-    fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn same_bytes(a: &mut impl Read, b: &mut impl Read) -> io::Result<bool> {

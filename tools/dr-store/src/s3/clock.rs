@@ -8,22 +8,29 @@ use aws_sdk_s3::error::BoxError;
 use chrono::{DateTime, Utc};
 
 use super::Bucket;
-use super::attempts::{PATIENCE, send};
+use super::attempts::{Ended, PATIENCE, send};
 use super::list::broken;
 use crate::Error;
 
 /// What time it is by the server's clock, to the second.
 pub(super) async fn clock(bucket: &Bucket) -> Result<DateTime<Utc>, Error> {
     let request = bucket.request("", "s3:ListBucket");
+    let (listed, clock) = look(bucket).await;
+    listed.map_err(|ended| ended.unexpected(&request))?;
+    clock.ok_or_else(|| broken(&request, "its answer bears no date, or none that can be read"))
+}
+
+/// Whether the server lists what is there, and what time it is by the clock of whatever it answers.
+pub(super) async fn look(bucket: &Bucket) -> (Result<(), Ended>, Option<DateTime<Utc>>) {
+    let request = bucket.request("", "s3:ListBucket");
     let said = Arc::new(Mutex::new(None::<String>));
     let asked = send(&request, PATIENCE, || {
         let list = bucket.client().list_objects_v2().bucket(&bucket.name).prefix(bucket.full("")).max_keys(1);
         list.customize().interceptor(HeardDate(Arc::clone(&said))).send()
     });
-    asked.await.map_err(|ended| ended.unexpected(&request))?;
+    let listed = asked.await.map(drop);
     let said = said.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let said = said.ok_or_else(|| broken(&request, "its answers bear no date"))?;
-    date(&said).ok_or_else(|| broken(&request, "the date of its answer is none"))
+    (listed, said.as_deref().and_then(date))
 }
 
 /// The moment in a header `Date` (RFC 9110, section 5.6.7).

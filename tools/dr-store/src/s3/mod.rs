@@ -9,12 +9,14 @@ mod connection;
 mod list;
 mod multipart;
 mod parts;
+mod probe;
 mod put;
 mod read;
 mod refusal;
 mod remove;
 mod runtime;
 mod thaw;
+mod unfinished;
 mod upload;
 mod versions;
 
@@ -26,7 +28,10 @@ use chrono::{DateTime, Utc};
 
 use self::connection::Connection;
 use self::refusal::Request;
-use crate::{Confirmed, Error, Hidden, Listed, Location, Put, Removed, StoreArgs, Stored, Thaw, UploadOptions};
+use crate::{
+    Answer, Attempt, Confirmed, Error, Hidden, Listed, Location, Put, Reached, Removed, StoreArgs, Stored, Thaw, Unfinished,
+    UploadOptions,
+};
 
 pub(crate) use read::RangeReader;
 pub(crate) use upload::S3Upload;
@@ -105,8 +110,31 @@ impl S3 {
         runtime::block_on(clock::clock(&self.0))
     }
 
+    pub(crate) fn reach(&self) -> Result<Reached, Error> {
+        runtime::block_on(probe::reach(&self.0))
+    }
+
+    pub(crate) fn attempt(&self, key: &str, attempt: &Attempt) -> Result<Answer, Error> {
+        self.0.must_be_the_present()?;
+        runtime::block_on(probe::attempt(&self.0, key, attempt))
+    }
+
+    pub(crate) fn clear_probe(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        self.0.must_be_the_present()?;
+        runtime::block_on(probe::clear(&self.0, prefix))
+    }
+
     pub(crate) fn hidden(&self, prefix: &str) -> Result<Vec<Hidden>, Error> {
         runtime::block_on(versions::hidden(&self.0, prefix))
+    }
+
+    pub(crate) fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, Error> {
+        runtime::block_on(unfinished::list(&self.0, prefix))
+    }
+
+    pub(crate) fn abort(&self, upload: &Unfinished) -> Result<bool, Error> {
+        self.0.must_be_the_present()?;
+        runtime::block_on(unfinished::abort(&self.0, &upload.key, &upload.upload_id))
     }
 
     pub(crate) fn thaw(&self, key: &str, days: u16) -> Result<Thaw, Error> {

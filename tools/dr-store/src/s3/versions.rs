@@ -55,7 +55,7 @@ pub(super) async fn hidden(bucket: &Bucket, prefix: &str) -> Result<Vec<Hidden>,
 const RIGHT: &str = "s3:ListBucketVersions";
 
 /// Every version of every key that starts with `prefix`, in the server's order; of the key `only` alone, where it is given.
-async fn every(bucket: &Bucket, prefix: &str, only: Option<&str>) -> Result<Vec<Version>, Ended> {
+pub(super) async fn every(bucket: &Bucket, prefix: &str, only: Option<&str>) -> Result<Vec<Version>, Ended> {
     let request = bucket.request(prefix, RIGHT);
     let wrong = |why: &str| Ended::Failed(broken(&request, why));
     let (mut all, mut seen, mut pages) = (Vec::new(), HashSet::new(), Pages::new(&request));

@@ -35,6 +35,10 @@ fn keys(store: &Store) -> Result<Vec<String>, Error> {
     Ok(store.list("main/")?.into_iter().map(|listed| listed.key).collect())
 }
 
+fn unfinished(store: &Store) -> Result<Vec<String>, Error> {
+    Ok(store.unfinished("main/")?.into_iter().map(|upload| format!("{} {}", upload.key, upload.upload_id)).collect())
+}
+
 fn hidden(store: &Store) -> Result<Vec<String>, Error> {
     Ok(store.hidden("main/")?.into_iter().map(|hidden| format!("{} {}", hidden.key, hidden.version_id)).collect())
 }
@@ -90,6 +94,37 @@ on! { S3sFs:
         let failed = Fault::Answer("403 Forbidden", "content-type: application/xml\r\n", "<Error><Code>AccessDenied</Code></Error>");
         let got = of_pages(url, &[page(&more("1"), &["main/a"]), failed], keys);
         assert!(matches!(&got, Err(Error::Denied { .. })), "{got:?}");
+    }
+
+    fn f34_unfinished_uploads_come_in_pages_and_what_cannot_be_true_is_found_out(url) {
+        let uploads = |around: &str, all: &[(&str, &str)]| {
+            let one = |(key, id): &(&str, &str)| {
+                let at = "<Initiated>2026-01-25T02:00:00.000Z</Initiated>";
+                format!("<Upload><Key>a/b/{key}</Key><UploadId>{id}</UploadId>{at}</Upload>")
+            };
+            answer(format!("<ListMultipartUploadsResult>{around}{}</ListMultipartUploadsResult>", all.iter().map(one).collect::<String>()))
+        };
+        let next = |id: &str| format!("<NextKeyMarker>a/b/main/x</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>");
+        let more = |id: &str| format!("<IsTruncated>true</IsTruncated>{}", next(id));
+        // Servers say where the last page ends, too.
+        let last = format!("{LAST}{}", next("3"));
+        let pages = [uploads(&more("2"), &[("main/x", "1"), ("main/x", "2")]), uploads(&last, &[("main/x", "3")])];
+        assert_eq!(of_pages(url, &pages, unfinished).unwrap(), ["main/x 1", "main/x 2", "main/x 3"]);
+        let empty = "<NextKeyMarker></NextKeyMarker><NextUploadIdMarker></NextUploadIdMarker>";
+        assert_eq!(of_pages(url, &[uploads(&format!("{LAST}{empty}"), &[])], unfinished).unwrap(), Vec::<String>::new());
+        for (pages, why) in [
+            (vec![uploads("<IsTruncated>true</IsTruncated>", &[("main/x", "1")])], "does not say where it goes on"),
+            (vec![uploads(&more("1"), &[("main/x", "1")]), uploads(&more("1"), &[("main/x", "2")])], "goes on where it was before"),
+            (vec![uploads(&more("1"), &[("main/x", "1")]), uploads(LAST, &[("main/x", "1")])], "repeats"),
+            (vec![uploads("", &[("main/x", "1")])], "does not say whether it is complete"),
+            (vec![uploads(LAST, &[("other/x", "1")])], "not asked for"),
+            (vec![page(LAST, &["main/a"])], "does not fit"),
+        ] {
+            let got = of_pages(url, &pages, unfinished);
+            assert!(matches!(&got, Err(Error::Protocol { why: said, .. }) if said.contains(why)), "{why}: {got:?}");
+        }
+        let unknown = Fault::Answer("501 Not Implemented", "", "<Error><Code>NotImplemented</Code><Message>no</Message></Error>");
+        assert_eq!(of_pages(url, &[unknown], unfinished).unwrap(), Vec::<String>::new());
     }
 
     fn f41_versions_come_in_pages_too_and_what_cannot_be_true_is_found_out(url) {

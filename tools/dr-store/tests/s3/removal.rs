@@ -28,6 +28,7 @@ on! { S3sFs:
         assert_eq!(store.size("main/x").unwrap(), None);
         assert_eq!(store.list("").unwrap().len(), 1);
         assert_eq!(store.put("main/x", b"new").unwrap(), Put::Created);
+        assert_eq!(store.unfinished("main/").unwrap(), []);
     }
 
     fn a_removal_whose_reply_is_lost_is_one(url) {
@@ -103,6 +104,20 @@ on! { Moto:
         assert_eq!(proxy.seen().iter().filter(|line| line.starts_with("DELETE")).count(), 1);
     }
 
+    fn f34_an_unfinished_upload_is_seen_and_aborted_once(url) {
+        let store = store(url);
+        assert_eq!(store.unfinished("").unwrap(), []);
+        for key in ["main/dump/x", "other/dump/x"] {
+            send(url, "POST", &format!("{}?uploads", path(key)), "");
+        }
+        let all = store.unfinished("main/").unwrap();
+        assert_eq!(all.iter().map(|upload| upload.key.as_str()).collect::<Vec<_>>(), ["main/dump/x"]);
+        assert!(all[0].begun_at.is_some());
+        assert!(store.abort(&all[0]).unwrap());
+        assert!(!store.abort(&all[0]).unwrap(), "it is gone");
+        assert_eq!(store.unfinished("").unwrap().len(), 1);
+    }
+
     fn nothing_is_removed_from_a_bucket_that_is_not_there(url) {
         let error = crate::store_at(url, "absent").remove("main/x").unwrap_err();
         assert_eq!(exit(error), Exit::Config);
@@ -123,6 +138,13 @@ fn garage_lists_and_removes_and_keeps_no_versions() {
         assert_eq!(store.list("main/").unwrap().len(), 2);
         assert_eq!(beside(&store), []);
         assert!(store.clock().unwrap().is_some());
+        assert_eq!(store.unfinished("").unwrap(), []);
+        let mut begun = store.upload("main/dump/large", &UploadOptions::default()).unwrap();
+        begun.write(&bytes(crate::PARTS)).unwrap();
+        let all = store.unfinished("main/").unwrap();
+        assert_eq!(all.iter().map(|upload| upload.key.as_str()).collect::<Vec<_>>(), ["main/dump/large"]);
+        assert!(all[0].begun_at.is_some_and(|at| (Utc::now() - at).num_minutes().abs() < 5), "{all:?}");
+        assert!(store.abort(&all[0]).unwrap() && store.unfinished("").unwrap().is_empty());
         return;
     }
     let Some(server) = Garage::start() else { return };

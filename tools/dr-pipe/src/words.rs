@@ -1,6 +1,6 @@
-//! How are times and sizes said to people?
+//! How are times, sizes and other people's words said to people?
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// A time span in its two largest units that matter: `0.8 s`, `12 min 5 s`, `3 h 12 min`, `2 d 4 h`.
 pub fn span(seconds: f64) -> String {
@@ -14,6 +14,16 @@ pub fn span(seconds: f64) -> String {
         120..7200 => two(whole / 60, "min", whole % 60, "s"),
         7200..172_800 => two(whole / 3600, "h", whole % 3600 / 60, "min"),
         _ => two(whole / 86400, "d", whole % 86400 / 3600, "h"),
+    }
+}
+
+/// A time span in the largest unit of which there are two at least: `119 s`, `12 min`, `3 h`, `2 d`.
+pub fn age(span: TimeDelta) -> String {
+    match (span.num_days(), span.num_hours(), span.num_minutes()) {
+        (2.., ..) => format!("{} d", span.num_days()),
+        (_, 2.., _) => format!("{} h", span.num_hours()),
+        (_, _, 2..) => format!("{} min", span.num_minutes()),
+        _ => format!("{} s", span.num_seconds()),
     }
 }
 
@@ -66,6 +76,15 @@ mod tests {
             (187_200.0, "2 d 4 h"),
         ] {
             assert_eq!(span(seconds), text);
+        }
+    }
+
+    #[test]
+    fn an_age_is_said_in_its_largest_whole_unit() {
+        for (seconds, said) in
+            [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (86_400, "24 h"), (172_800, "2 d")]
+        {
+            assert_eq!(age(TimeDelta::seconds(seconds)), said);
         }
     }
 

@@ -1,10 +1,10 @@
-//! Which WAL is missing, and what is lost by it? Pure: a function of what one store holds.
+//! Which WAL is missing, and what is lost by it? Pure: a function of what is held.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::window::{Held, Limit, Point, TimelineChoice, Way};
+use crate::{Lsn, SegmentName, Timeline};
 use chrono::{DateTime, Utc};
-use dr_wal::window::{Held, Limit, Point, TimelineChoice, Way};
-use dr_wal::{Lsn, SegmentName, Timeline};
 
 /// What is missing.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Gaps {
 pub struct Hole {
     /// What is missing, in words.
     pub missing: String,
+    /// How many segments that are.
+    pub segments: u64,
     /// On the way to these timelines.
     pub timelines: BTreeSet<Timeline>,
     /// The places of bases that can be recovered no further.
@@ -86,11 +88,16 @@ fn up_to(way: &Way, held: &Held, base: &Point) -> String {
 
 /// The segments from `first` to `last`, in words.
 fn range(first: SegmentName, last: SegmentName, held: &Held) -> String {
-    let size = held.size;
-    match (last.start(size).0 - first.start(size).0) / size.bytes() + 1 {
+    match count(first, last, held) {
         1 => first.to_string(),
         count => format!("{first} to {last} ({count} segments)"),
     }
+}
+
+/// How many segments there are from `first` to `last`.
+fn count(first: SegmentName, last: SegmentName, held: &Held) -> u64 {
+    let size = held.size;
+    (last.start(size).0 - first.start(size).0) / size.bytes() + 1
 }
 
 /// Adds every hole on a way to `holes`, by the segments that are missing.
@@ -110,6 +117,7 @@ fn holes_of(
             if !is_announced(way, held, reach.missing, resumes, announced) {
                 let hole = holes.entry((reach.missing, last)).or_insert_with(|| Hole {
                     missing: range(reach.missing, last, held),
+                    segments: count(reach.missing, last, held),
                     timelines: BTreeSet::new(),
                     bases: BTreeSet::new(),
                     before: reach.segments.last().copied(),
@@ -157,10 +165,9 @@ fn is_pruned(bases: &[Point], held: &Held, (first, last): (SegmentName, SegmentN
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use dr_wal::history::Timelines;
-    use dr_wal::{History, SegmentSize, Switch};
-
     use super::*;
+    use crate::history::Timelines;
+    use crate::{History, SegmentSize, Switch};
 
     const MIB: u64 = 1 << 20;
 

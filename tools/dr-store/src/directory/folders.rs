@@ -1,0 +1,99 @@
+//! How does a folder come to be, and whose is what is made in it?
+//!
+//! What root makes in a store of somebody else's belongs to that one, or he could not read his own store any more.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// Mode of new folders, whatever the umask.
+const MODE: Mode = Mode::RWXU;
+
+/// A folder of a store, held open.
+pub(super) struct Folder {
+    pub(super) directory: OwnedFd,
+    /// The folder and all above it, innermost first, up to the store's root.
+    pub(super) above: Vec<PathBuf>,
+    /// Whose new files are; none: of whoever makes them.
+    pub(super) owner: Option<Owner>,
+}
+
+/// A user and his group.
+#[derive(Clone, Copy)]
+pub(super) struct Owner(Uid, Gid);
+
+impl Folder {
+    /// Opens `root/folder`, and makes it and what is missing above it.
+    pub(super) fn create(root: &Path, folder: &str) -> io::Result<Folder> {
+        let directory = open(CWD, root, OFlags::empty())?;
+        let owner = Owner::of(&directory)?;
+        let mut made = Folder { directory, above: vec![root.to_path_buf()], owner };
+        folder.split('/').filter(|part| !part.is_empty()).try_for_each(|part| made.enter(part))?;
+        Ok(made)
+    }
+
+    fn enter(&mut self, part: &str) -> io::Result<()> {
+        let above = self.directory.as_fd();
+        let inside = match fs::mkdirat(above, part, MODE) {
+            Ok(()) => {
+                let inside = match open(above, part, OFlags::NOFOLLOW) {
+                    // The umask has taken even our own rights.
+                    Err(Errno::ACCESS) => {
+                        fs::chmodat(above, part, MODE, AtFlags::empty())?;
+                        open(above, part, OFlags::NOFOLLOW)
+                    }
+                    opened => opened,
+                }?;
+                fs::fchmod(&inside, MODE)?;
+                self.owner.map_or(Ok(()), |owner| owner.take(&inside))?;
+                inside
+            }
+            Err(Errno::EXIST) => match open(above, part, OFlags::NOFOLLOW) {
+                // A link may lead out of the store: what lies there is of whoever owns it there, and not given to who laid the link.
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    let elsewhere = open(above, part, OFlags::empty())?;
+                    self.owner = Owner::of(&elsewhere)?;
+                    elsewhere
+                }
+                opened => opened?,
+            },
+            Err(error) => return Err(error.into()),
+        };
+        let path = self.above[0].join(part);
+        self.above.insert(0, path);
+        self.directory = inside;
+        Ok(())
+    }
+}
+
+impl Owner {
+    /// Whose the files in this directory are to be that root makes; none where that is root, or somebody else makes them.
+    fn of(directory: &OwnedFd) -> io::Result<Option<Owner>> {
+        if !geteuid().is_root() {
+            return Ok(None);
+        }
+        let stat = fs::fstat(directory)?;
+        let uid = Uid::from_raw(stat.st_uid);
+        Ok((!uid.is_root()).then(|| Owner(uid, Gid::from_raw(stat.st_gid))))
+    }
+
+    /// Gives him a file or directory of ours.
+    pub(super) fn take(self, file: impl AsFd) -> Result<(), Errno> {
+        let Owner(uid, gid) = self;
+        let stat = fs::fstat(&file)?;
+        // Some file systems have one owner for all, and refuse to be asked.
+        if (stat.st_uid, stat.st_gid) == (uid.as_raw(), gid.as_raw()) {
+            return Ok(());
+        }
+        fs::fchown(&file, Some(uid), Some(gid))
+    }
+}
+
+/// Opens a directory.
+pub(super) fn open(below: impl AsFd, path: impl rustix::path::Arg, flags: OFlags) -> Result<OwnedFd, Errno> {
+    fs::openat(below, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | flags, Mode::empty())
+}
