@@ -55,7 +55,7 @@ as_server() {
 setup() {
     export DRILL_DIR=$SCRATCH/drills
     mkdir -m 777 "$DRILL_DIR"
-    cd "$LIVE.d" && rm -rf reports far behind etc/main.assertions.sql
+    cd "$LIVE.d" && rm -rf reports run far behind etc/main.assertions.sql
 }
 
 # Runs the drill, with settings before its options.
@@ -67,12 +67,14 @@ drill() {
 
 @test "f85 drill-pitr finds its marker, all rows and no damage" {
     echo "SELECT count(*) >= 1000 FROM booking" >etc/main.assertions.sql
-    run -0 drill TAKE_BASE=yes SMOKE_COMMAND='test "$(psql -AtXc "SHOW archive_mode")" = off && test "$PGDATABASE" = shop'
+    run -0 drill TAKE_BASE=yes DR_RUN="$PWD/run" SMOKE_COMMAND='test "$(psql -AtXc "SHOW archive_mode")" = off && test "$PGDATABASE" = shop'
     [ "$(said '.passed, .drill, (.steps | map(.name) | join(" "))')" = "true pitr base table before mark damage after switch archived \
 bases reached marker absence counts open amcheck assertions smoke" ]
     [ "$(psql -h "$LIVE" -AtXc "SELECT string_agg(note, ' ' ORDER BY at) FROM dr.drill_marker" shop)" = "marker damage" ]
     [[ $(said '.replay_seconds > 0, .restore_seconds > 0, .check_seconds > 0, .recipients[0]') == "true true true age1"* ]]
     grep -q '^\*\*PASSED' reports/*.md
+    # The base that was taken is told there as well.
+    grep '^{"type":"drill"' run | cmp - reports/*.json
     nothing_is_left
 }
 
@@ -86,6 +88,21 @@ bases reached marker absence counts open amcheck assertions smoke" ]
     run -1 drill DR_ETC="$PWD/far" ARCHIVE_TIMEOUT=1
     [[ $(said '.passed, .issues[0]') == "false step archived failed: "* ]]
     [[ $(said '.issues[]') == *"required step reached did not run"*"required step marker did not run"* ]]
+    nothing_is_left
+}
+
+@test "f85 drill-pitr finds damage in a database that nobody can connect to" {
+    createdb -h "$LIVE" shut
+    psql -h "$LIVE" -qXc "CREATE TABLE t WITH (autovacuum_enabled = off) AS SELECT generate_series(1, 1000) n" shut
+    file=$(psql -h "$LIVE" -AtXc "SELECT pg_relation_filepath('t')" -c "CHECKPOINT" shut | head -n 1)
+    psql -h "$LIVE" -qXc "ALTER DATABASE shut ALLOW_CONNECTIONS false" postgres
+    # The first row of the page lies behind its end.
+    printf '\xf8\xff\xc8\x00' | dd of="$LIVE/data/$file" bs=1 seek=24 conv=notrunc status=none
+    run -1 drill TAKE_BASE=yes
+    psql -h "$LIVE" -qXc "ALTER DATABASE shut ALLOW_CONNECTIONS true" postgres
+    dropdb -h "$LIVE" --force shut
+    [ "$(said '.issues[]')" = "step amcheck failed: exit code 2" ]
+    [[ $(said '.steps[] | select(.name == "amcheck").output') == *'heap table "shut.public.t"'* ]]
     nothing_is_left
 }
 

@@ -32,9 +32,15 @@ make() {
     run -0 kept verify
     [ -z "$output" ]
     run -0 kept prune --show
-    [ "$(grep -c '^delete' <<<"$output")" = 1 ] && [ "$(grep -c '^keep' <<<"$output")" = 5 ]
-    PRUNE_LOG=$PWD/log kept prune
+    [ "$(grep -c '^delete' <<<"$output")" = 1 ]
+    [ "$(grep -c '^keep' <<<"$output")" = 5 ]
+    # Where it could not be told, nothing is marked.
+    PRUNE_LOG=$PWD/nowhere/log run -1 kept prune
+    DR_RUN=$PWD/nowhere/run run -1 kept prune
+    [ "$(backups)" = 6 ]
+    DR_RUN=$PWD/run PRUNE_LOG=$PWD/log kept prune
     [ "$(jq -r .state log)" = marked ]
+    cmp log run
     export DR_PUBLIC_KEY=$KEYS/signs.pub,$PWD/etc/delete.pub
     [ "$(backups)" = 5 ]
     [ "$(dr-list --deleted --json | jq -r .name)" = "$(jq -r .name log)" ]
@@ -55,6 +61,9 @@ make() {
     make 3
     keep "DR_FROM=$PWD/store"
     damage "$(object .bin | head -n 1)"
-    run -1 kept verify
+    DR_RUN=$PWD/run run -1 kept verify
     [[ ${#lines[@]} = 1 && $output == *'"code":"digest"'* ]]
+    # All that was found, and nothing else, is told to who runs it.
+    [ "$(jq -r .type run | sort -u)" = finding ]
+    grep -qxF "$output" run
 }

@@ -59,6 +59,49 @@ load drills
     rm -r "$kept"
 }
 
+# A dump of one more database.
+back_up_other() {
+    createdb other && psql -qXc "CREATE TABLE guest AS SELECT 1 n" other
+    bash -c 'dr-dump other | dr-encrypt | dr-push' && dr-seal <"$DR_RECEIPT" >/dev/null
+    dropdb other
+}
+
+@test "f85 the newest dump of every database is proved, each by its own assertions, and one that fails is told" {
+    back_up
+    rm "$DR_RECEIPT"
+    back_up_other
+    export AMCHECK=no DR_RUN=$PWD/run
+    echo "SELECT to_regclass('hotel.guest') IS NOT NULL" >etc/main.assertions.sql
+    echo "SELECT to_regclass('guest') IS NOT NULL" >etc/main.other.assertions.sql
+    run -0 drill restore-test main --all
+    [ "$(jq -r '.backup, .passed' reports/*.json | paste -sd ' ')" = "$(dr-list --database other --latest --json | jq -r .name) true \
+$(dr-list --database shop --latest --json | jq -r .name) true" ]
+    # What a run has done is told to who runs it.
+    [ "$(jq -r '.name, .passed' run)" = "$(jq -r '.name, .passed' reports/*.json)" ]
+    rm -r reports run
+    rm etc/main.other.assertions.sql
+    run -1 drill restore-test main --all
+    [ "$(jq -r '.passed' reports/*.json | paste -sd ' ')" = "false true" ]
+    [ "$(jq -r '.passed' run | paste -sd ' ')" = "false true" ]
+    rm -r reports
+    # One that nobody dumps any more is not forgotten.
+    echo "DATABASES='shop lost'" >etc/main.env
+    run -1 drill restore-test main --all
+    [[ $(said .passed) == *true* && $(said .passed) == *false* && $(said '.issues[]') == *"step backup failed: "* ]]
+    nothing_is_left
+}
+
+@test "f85 restore-test of all databases fails where there is none, or no settings, and ends with a signal" {
+    run -1 drill restore-test main --all
+    [[ $(said '.issues[0]') == "step backup failed: "* ]]
+    DR_ETC=$PWD/nowhere run -78 drill restore-test main --all
+    rm -r reports
+    back_up
+    stop_at server/data/PG_VERSION "$PROJECT/scripts/restore-test" main --all
+    nothing_is_left
+    [ -z "$(ls reports)" ]
+}
+
 @test "f84 restore-test that is stopped leaves no server and no directory" {
     back_up
     for until in server/data/PG_VERSION server/socket/.s.PGSQL.5432 restored; do
@@ -128,7 +171,7 @@ reach() {
 @test "the scripts of drills say how they are used, and which settings are missing" {
     for call in restore-test "restore-test --random" drill-pitr restore-to-staging "restore-to-staging main" drill-verdict assertions \
         "counts --between x" "drill main" "restore-test main --randomly" "restore-test main latest other" \
-        "restore-test main --random latest" enclose throwaway-server "throwaway-server start x"; do
+        "restore-test main --random latest" "restore-test main --all latest" "restore-test main --random --all" enclose throwaway-server "throwaway-server start x"; do
         # shellcheck disable=SC2086 # a list of words
         run -64 "$PROJECT/scripts/"$call
         [[ $output == usage:* ]]

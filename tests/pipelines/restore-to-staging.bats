@@ -91,6 +91,45 @@ refused() {
     "$PROJECT/scripts/scratch-postgres" stop "$SCRATCH/archives"
 }
 
+@test "restore-to-staging refuses several servers, and services" {
+    for setting in "PGHOST=$PGHOST,$STAGING" "PGHOST=$STAGING PGPORT=5432,5433" "PGHOST=$STAGING PGHOSTADDR=127.0.0.1,127.0.0.2" \
+        "PGHOST=$STAGING PGSERVICE=production"; do
+        xargs -n 1 <<<"$setting PGUSER=postgres" >etc/main.staging.env
+        host=${setting%% *}
+        run -80 drill restore-to-staging main shop --confirm "${host#PGHOST=}/shop"
+        [[ $output == *"error: more than one server is named, or a service"*"nothing was changed"* ]]
+    done
+    nothing_is_left
+}
+
+@test "restore-to-staging asks again where it renames: what has begun to be in use meanwhile is left alone" {
+    before=$(staging -c "SELECT oid, datname FROM pg_database ORDER BY 1" postgres)
+    echo "SELECT FROM pg_create_physical_replication_slot('late', true)" >etc/mask.sql
+    MASK=$PWD/etc/mask.sql run -1 restore
+    staging -c "SELECT FROM pg_drop_replication_slot('late')" postgres
+    [[ $(said '.steps[-1] | .name, .output') == "swap "*"it has replication slots"*"division by zero"* ]]
+    [ "$before" = "$(staging -c "SELECT oid, datname FROM pg_database ORDER BY 1" postgres)" ]
+    nothing_is_left
+}
+
+@test "restore-to-staging refuses where the name for what is kept is taken, and drops only what it made" {
+    # A clock that stands still: the one of these scripts.
+    mkdir bin && printf '#!/bin/sh\necho 20260101T000000Z\n' >bin/date && chmod 755 bin/date
+    export PATH=$PWD/bin:$PATH
+    createdb -h "$STAGING" shop_before_20260101T000000Z
+    refused "$STAGING: it has a database of our name"
+    dropdb -h "$STAGING" shop_before_20260101T000000Z
+    # One that comes meanwhile is not renamed over, either.
+    echo 'CREATE DATABASE "shop_before_20260101T000000Z"; SELECT true' >etc/main.shop.assertions.sql
+    run -1 restore
+    [[ $(said '.steps[-1] | .name, .output') == "swap "*"it has a database of our name"* ]]
+    [ "$(staging -c "SELECT count(*) FROM pg_database WHERE datname IN ('shop', 'shop_before_20260101T000000Z')" postgres)" = 2 ]
+    [ "$(staging -c "SELECT count(*) FROM pg_database WHERE datname LIKE 'dr\_staging%'" postgres)" = 0 ]
+    staging -c "TABLE before" shop
+    dropdb -h "$STAGING" shop_before_20260101T000000Z
+    nothing_is_left
+}
+
 @test "restore-to-staging hides what staging must not see, swaps, and keeps what was there" {
     echo "UPDATE hotel.guest SET name = 'nobody'" >etc/mask.sql
     echo "SELECT count(*) > 100 FROM hotel.reservation" >etc/main.assertions.sql

@@ -1,14 +1,13 @@
 //! What keeps a server that is only to prove something from reaching anything, and all others from reaching it?
 //!
 //! Settings on its command line, which no file of the backup can change. And as functions of the database can open sockets
-//! themselves, it runs where there is no network and no other server's socket once it has recovered; while it replays, it lets
-//! nobody in, and nothing that the database holds runs.
+//! themselves, it runs where there is no network, and no file but its own, once it has recovered; while it replays, it lets nobody
+//! in, and nothing that the database holds runs.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dr_pipe::{Exit, Failure, warn};
@@ -82,14 +81,15 @@ impl Isolation {
                 return Err(Failure::new(Exit::Refused, message, hint));
             }
         }
-        let tried = dr_pipe::child::output(&mut enclosing(OsStr::new("true")));
+        let tried = dr_pipe::child::output(enclosing(&[]).arg("true"));
         let why_not = match &tried {
             Ok(output) if output.status.success() => None,
             Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
             Err(error) => Some(error.to_string()),
         };
         if let Some(why) = &why_not {
-            warn(TOOL, format!("the server is not kept from the network: functions of the database may reach it ({why})"));
+            let reach = "what the database runs may reach the network, and all that its user may";
+            warn(TOOL, format!("the server is not enclosed ({why}): {reach}"));
         }
         Ok(Isolation { major, can_enclose: why_not.is_none(), enclosed: false })
     }
@@ -119,19 +119,45 @@ impl Isolation {
         self.can_enclose.then(|| Isolation { enclosed: true, ..self.clone() })
     }
 
-    /// A command to run a program that starts the server.
-    pub fn command(&self, program: &Path) -> Command {
+    /// A command to run a program that starts the server in `data`, with its socket in `socket_dir`.
+    ///
+    /// # Errors
+    /// 74 or 77 as the file system says.
+    pub fn command(&self, program: &Path, data: &Path, socket_dir: &Path) -> Result<Command, Failure> {
         if !self.enclosed {
-            return Command::new(program);
+            return Ok(Command::new(program));
         }
-        let mut command = enclosing(program.as_os_str());
+        let mut own = vec![data.to_owned(), socket_dir.to_owned()];
+        own.extend(linked(data).map_err(|error| Failure::io(data.display(), &error))?);
+        let mut command = enclosing(&own);
+        // What the programs need lies beside them, where they do not lie in /usr.
+        let program = fs::canonicalize(program).map_err(|error| Failure::io(program.display(), &error))?;
+        let bin = program.parent().unwrap_or(Path::new("/usr/bin"));
+        for beside in ["", "../lib", "../share"] {
+            command.arg("--see").arg(bin.join(beside));
+        }
+        command.arg(&program);
         command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command
+        Ok(command)
     }
 }
 
-fn enclosing(program: &OsStr) -> Command {
+/// Directories that a data directory leads to: its WAL and its tablespaces may lie elsewhere.
+fn linked(data: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut links = vec![data.join("pg_wal")];
+    for entry in fs::read_dir(data.join("pg_tblspc"))? {
+        links.push(entry?.path());
+    }
+    links.retain(|path| path.is_symlink());
+    links.iter().map(|link| Ok(link.parent().unwrap_or(data).join(fs::read_link(link)?))).collect()
+}
+
+/// Runs what follows where it reaches nothing but its own directories. pg_ctl writes the number of the server's process.
+fn enclosing(own: &[PathBuf]) -> Command {
     let mut command = Command::new("bash");
-    command.args(["-c", ENCLOSE, "enclose"]).arg(program);
+    command.args(["-c", ENCLOSE, "enclose", "--same-pids"]);
+    for path in own {
+        command.arg("--own").arg(path);
+    }
     command
 }

@@ -162,7 +162,10 @@ impl Launch {
             options.iter().chain(&isolated).map(|(name, value)| format!("-c {}", sh(&format!("{name}={value}")))).collect();
         let log = self.data.join(LOG);
         adapt::append(&log, &format!("{STARTS}\n"))?;
-        let mut command = self.isolation.as_ref().map_or_else(|| Command::new(&self.pg_ctl), |it| it.command(&self.pg_ctl));
+        let mut command = match &self.isolation {
+            Some(isolation) => isolation.command(&self.pg_ctl, &self.data, &self.socket_dir)?,
+            None => Command::new(&self.pg_ctl),
+        };
         command.args(["start", "-W", "-s", "-D"]).arg(&self.data).arg("-l").arg(log);
         command.arg("-o").arg(options.join(" "));
         let output = dr_pipe::child::output(&mut command).map_err(|error| Failure::io(self.pg_ctl.display(), &error))?;
