@@ -1,15 +1,16 @@
 //! A command that a tool runs for whoever called it, from its start to its end.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
+use crate::failure::stderr_is_journal;
 use crate::stop::{OnStop, gate, on_stop};
 use crate::{Exit, Failure};
 
@@ -19,6 +20,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The command while it runs. It is ended when a signal asks this process to stop.
 pub struct Running {
     child: Child,
+    error: Option<io::PipeReader>,
     target: Target,
     end_on_stop: OnStop,
 }
@@ -30,6 +32,8 @@ pub struct Manner {
     pub take_error: bool,
     /// Whether it gets a process group of its own even where there is a terminal, so that all of it can be ended.
     pub always_grouped: bool,
+    /// Whether it has our standard output; else that is taken by [`Running::output`].
+    pub keep_output: bool,
 }
 
 /// What signals go to.
@@ -41,8 +45,7 @@ pub struct Target {
 }
 
 impl Running {
-    /// Starts `command`, a program and its arguments, with our standard input; its standard output is taken by
-    /// [`Running::output`].
+    /// Starts `command`, a program and its arguments, with our standard input.
     ///
     /// # Errors
     /// 66 if there is no such program, 77 if it may not be run.
@@ -50,13 +53,26 @@ impl Running {
     /// # Panics
     /// If `command` is empty.
     pub fn start(command: &[OsString], manner: Manner) -> Result<Self, Failure> {
+        Running::start_with(command, manner, &[])
+    }
+
+    /// As [`Running::start`], with more in its environment.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    ///
+    /// # Panics
+    /// If `command` is empty.
+    pub fn start_with(command: &[OsString], manner: Manner, environment: &[(&str, &OsStr)]) -> Result<Self, Failure> {
         let (program, arguments) = command.split_first().expect("clap asks for a command");
         let name = program.to_string_lossy().into_owned();
         let mut command = Command::new(program);
-        command.args(arguments).stdout(Stdio::piped());
-        if manner.take_error {
-            command.stderr(Stdio::piped());
+        command.args(arguments).envs(environment.iter().copied());
+        if !manner.keep_output {
+            command.stdout(Stdio::piped());
         }
+        let error =
+            if manner.take_error { Some(take_error(&mut command).map_err(|error| Failure::io("a pipe", &error))?) } else { None };
         // With a terminal, the keyboard's signals must reach the command, and it may ask there for a password: a group of
         // its own would be stopped for that. Without one, nobody signals it but us.
         let group = manner.always_grouped || File::open("/dev/tty").is_err();
@@ -66,7 +82,7 @@ impl Running {
         let _open = gate();
         let child = command.spawn().map_err(|error| cannot_start(&name, &error))?;
         let target = Target { pid: Pid::from_child(&child), group };
-        Ok(Running { child, target, end_on_stop: on_stop(move || target.end()) })
+        Ok(Running { child, error, target, end_on_stop: on_stop(move || target.end()) })
     }
 
     /// The command's standard output. Once.
@@ -78,8 +94,8 @@ impl Running {
     }
 
     /// The command's standard error, where it is taken. Once.
-    pub fn error(&mut self) -> Option<ChildStderr> {
-        self.child.stderr.take()
+    pub fn error(&mut self) -> Option<io::PipeReader> {
+        self.error.take()
     }
 
     /// What to end where the command must not go on.
@@ -107,6 +123,11 @@ impl Running {
 }
 
 impl Target {
+    /// Whether the command has a process group of its own; else it has ours, and a terminal's signals reach it without us.
+    pub fn is_grouped(self) -> bool {
+        self.group
+    }
+
     /// Asks the command to end, and after a while does not ask any more. Only before [`Running::wait`] has given its end.
     pub fn end(self) {
         self.signal(Signal::TERM);
@@ -122,7 +143,8 @@ impl Target {
         self.signal(Signal::KILL);
     }
 
-    fn signal(self, signal: Signal) {
+    /// Sends it a signal. As [`Target::end`].
+    pub fn signal(self, signal: Signal) {
         let sent = if self.group { kill_process_group(self.pid, signal) } else { kill_process(self.pid, signal) };
         // Where that fails it has ended meanwhile, which is all that is wanted, or it runs as somebody whom we may not
         // signal (sudo): then it ends when it next writes, as nobody reads.
@@ -142,6 +164,18 @@ impl Target {
             }
         }
     }
+}
+
+/// Gives the command a pipe as its standard error. Where ours is the journal, what comes through the pipe goes there, and the command
+/// may say so by its priorities.
+fn take_error(command: &mut Command) -> io::Result<io::PipeReader> {
+    let (reader, writer) = io::pipe()?;
+    if stderr_is_journal() {
+        let stat = rustix::fs::fstat(&writer)?;
+        command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+    }
+    command.stderr(writer);
+    Ok(reader)
 }
 
 fn cannot_start(name: &str, error: &io::Error) -> Failure {

@@ -86,7 +86,7 @@ fn priority(level: u8) -> String {
 }
 
 /// Whether `$JOURNAL_STREAM` names the device and inode of our stderr (systemd.exec(5)).
-fn stderr_is_journal() -> bool {
+pub(crate) fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)

@@ -25,7 +25,8 @@ pub fn locate(path: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Reads a secret file (see [`locate`]); refuses one that others can read.
+/// Reads a secret file (see [`locate`]); refuses one that others can read. One of root's may be lent to a group, as libpq takes it, and
+/// as Kubernetes and newer systemd hand out credentials.
 ///
 /// # Errors
 /// 66 if it is not there, 77 if its mode lets group or others in, or we may not read it, 78 if it is no text or larger than
@@ -34,7 +35,8 @@ pub fn read(path: &str) -> Result<String, Failure> {
     let located = locate(path)?;
     let shown = located.display();
     let metadata = std::fs::metadata(&located).map_err(|error| Failure::io(&shown, &error))?;
-    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
+    let lent = metadata.uid() == 0 && !rustix::process::geteuid().is_root();
+    if metadata.is_file() && metadata.mode() & if lent { 0o037 } else { 0o077 } != 0 {
         return Err(Failure::new(
             Exit::Denied,
             format!("{shown}: its mode {:04o} lets others read it", metadata.mode() & 0o7777),

@@ -15,11 +15,13 @@ use signal_hook::iterator::Signals;
 use crate::{Codes, Ended, Exit, Failure, progress};
 
 type Cleanup = Box<dyn FnOnce() + Send>;
+type Handler = Box<dyn FnMut(i32) + Send>;
 
 static CLEANUPS: Mutex<Vec<(Arc<()>, Cleanup)>> = Mutex::new(Vec::new());
 static STOPPING: AtomicBool = AtomicBool::new(false);
 static GATE: Mutex<()> = Mutex::new(());
 static LEFT: Mutex<Option<String>> = Mutex::new(None);
+static INSTEAD: Mutex<Option<Handler>> = Mutex::new(None);
 
 /// What is left behind where no tool has said more: true of everything that is published only when it is whole.
 const NOTHING: &str = "what it had begun counts for nothing";
@@ -37,6 +39,30 @@ pub fn on_stop(cleanup: impl FnOnce() + Send + 'static) -> OnStop {
     let key = Arc::new(());
     cleanups().push((Arc::clone(&key), Box::new(cleanup)));
     OnStop(key)
+}
+
+/// Keeps signals from ending the process; dropping it lets them do so again.
+#[derive(Debug)]
+#[must_use = "dropping this gives the signals back"]
+pub struct Instead(());
+
+/// From now on, while the returned value lives, each signal that asks to stop is given to `handler` and does nothing else: for a tool
+/// that runs a command for its caller, which ends in its own time, and so does the tool.
+pub fn instead(handler: impl FnMut(i32) + Send + 'static) -> Instead {
+    *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(handler));
+    Instead(())
+}
+
+impl Drop for Instead {
+    fn drop(&mut self) {
+        *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Whether somebody took the signal.
+fn taken(signal: i32) -> bool {
+    let mut instead = INSTEAD.lock().unwrap_or_else(PoisonError::into_inner);
+    instead.as_mut().map(|handler| handler(signal)).is_some()
 }
 
 /// Held while something is begun that needs a clean-up, until that is registered: a stop waits for it, and once a stop is
@@ -97,6 +123,9 @@ pub(crate) fn watch(tool: &str, codes: Codes) -> io::Result<()> {
             }
             // Caught so that the write at the file size limit fails (EFBIG) and is reported, instead of killing us.
             if signal == SIGXFSZ {
+                continue;
+            }
+            if taken(signal) {
                 continue;
             }
             STOPPING.store(true, Ordering::SeqCst);

@@ -5,7 +5,6 @@ mod connection;
 mod folder;
 mod gap;
 mod memory;
-mod notify;
 mod outbox;
 mod receive;
 mod segment;

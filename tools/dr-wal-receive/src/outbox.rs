@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dr_pipe::Failure;
+use dr_pipe::{Backoff, Failure};
 use dr_wal::SegmentName;
 
 use crate::folder::Kept;
-use crate::trouble::Backoff;
 
 /// The largest piece, in bytes: what a store's thread holds in memory.
 const PIECE_BYTES: u64 = 16 << 20;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dr_pipe::stop::{self, OnStop};
-use dr_pipe::{Exit, Failure, Outcome, warn};
+use dr_pipe::{Backoff, Exit, Failure, Outcome, warn};
 use dr_wal::Lsn;
 
 use crate::args::Args;
@@ -18,7 +18,7 @@ use crate::ship::Shipment;
 use crate::status::Status;
 use crate::stores::Stores;
 use crate::stream::{End, Manner, Receiver};
-use crate::trouble::{Backoff, Trouble, may_pass};
+use crate::trouble::{Trouble, may_pass};
 
 /// Our name.
 pub const TOOL: &str = "dr-wal-receive";

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dr_catalogue::SigningKey;
 use dr_crypt::Recipients;
-use dr_pipe::{Exit, Failure, warn};
+use dr_pipe::{Backoff, Exit, Failure, warn};
 use dr_store::{Location, Store};
 use dr_wal::{Error, Identity, Packed, Packing, Shelf, Shelved, System, WalName};
 
@@ -13,7 +13,7 @@ use crate::folder::{Folder, Kept};
 use crate::outbox::{Job, Outbox, Reach};
 use crate::receive::TOOL;
 use crate::stores::Stores;
-use crate::trouble::{Backoff, Trouble};
+use crate::trouble::Trouble;
 
 /// What the threads of all stores share.
 pub struct Shipment {

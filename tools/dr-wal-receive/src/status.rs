@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dr_pipe::Failure;
+use dr_pipe::notify::Notify;
 use dr_wal::Lsn;
 use signal_hook::consts::SIGUSR1;
 
-use crate::notify::Notify;
 use crate::outbox::Outbox;
 use crate::receive::TOOL;
 use crate::start::Place;
@@ -39,7 +39,7 @@ impl Status {
         let asked = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(SIGUSR1, Arc::clone(&asked))
             .map_err(|error| Failure::io("installing signal handlers", &error))?;
-        Ok(Status { notify: Notify::new(), asked, told: None, ready: false, received: None, server_end: Lsn(0) })
+        Ok(Status { notify: Notify::of_environment(), asked, told: None, ready: false, received: None, server_end: Lsn(0) })
     }
 
     /// The service is up: WAL streams.

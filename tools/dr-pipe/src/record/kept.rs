@@ -19,8 +19,11 @@ pub struct Wal {
     pub first: String,
     /// The name of the last segment.
     pub last: String,
-    /// How many segments the run has.
+    /// How many segments the run has that are whole: 0 for one that is still being streamed.
     pub segments: u64,
+    /// The first byte behind it that is not there, as PostgreSQL prints positions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until_lsn: Option<String>,
     /// Size of a segment, in bytes.
     pub wal_segment_bytes: u64,
     /// Size of the run's objects in the store.
@@ -147,7 +150,8 @@ pub struct Decision {
 /// What dr-delete has done about one decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
-    /// How far it went: `marked` (a tombstone was written), `waiting` (its grace time is not over), `removed`, or `held` (a lock keeps it).
+    /// How far it went: `marked` (a tombstone was written), `waiting` (its grace time is not over), `removed`, `held` (a lock keeps it),
+    /// or `aborted` (an upload that was never completed).
     pub state: String,
     /// The store it was done in.
     pub store: String,

@@ -10,6 +10,7 @@ mod kept;
 mod receipt;
 mod recovered;
 mod restored;
+mod watched;
 
 use std::io::{self, BufRead, Write};
 
@@ -23,6 +24,7 @@ pub use kept::{Action, Copied, Decision, Deleted, Depth, Finding, Severity, Veri
 pub use receipt::{ArchiveRoot, Encrypted, Extent, Kind, Produced, Pushed, PushedTo, Receipt, Start};
 pub use recovered::{Plan, Recovered};
 pub use restored::Restored;
+pub use watched::{Check, Job, Replica, Run, Server, Slot, State, Storage};
 
 use crate::{Exit, Failure};
 
@@ -62,6 +64,14 @@ pub enum Record {
     Step(Box<Step>),
     /// A drill that is over.
     Drill(Box<Drill>),
+    /// A run of a scheduled job that is over.
+    Run(Box<Run>),
+    /// What a server says of itself.
+    Server(Box<Server>),
+    /// How full a store is, and what it enforces.
+    Storage(Box<Storage>),
+    /// One named check.
+    Check(Box<Check>),
 }
 
 /// Longest record line that is read, in bytes: a manifest with a thousand stores is far below it.

@@ -16,7 +16,7 @@ pub struct Notify {
 
 impl Notify {
     /// Opens the socket that `$NOTIFY_SOCKET` names; `$WATCHDOG_USEC` says how often the watchdog wants to hear from us.
-    pub fn new() -> Self {
+    pub fn of_environment() -> Self {
         let socket = std::env::var_os("NOTIFY_SOCKET").and_then(|name| connect(name.as_bytes()).ok());
         let watchdog = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok()).map(Duration::from_micros);
         Notify { socket, watchdog, petted: Instant::now(), status: String::new() }
