@@ -1,0 +1,139 @@
+//! What do the stores hold? All they are asked for is to list, and to read what is small.
+
+use chrono::{DateTime, Utc};
+use dr_catalogue::drills::read_drills;
+use dr_catalogue::{Catalogue, Keyring, Listing, Scope, name, order};
+use dr_pipe::record::{Backup, Record, Storage, Wal};
+use dr_pipe::{Failure, warn};
+use dr_store::{Listed, Location, Store, UploadOptions};
+use dr_wal::{Inventory, Lsn, SegmentSize, Shelf};
+
+use super::{is_of_call, told};
+use crate::args::Args;
+use crate::{TOOL, words};
+
+/// Of so many drills the newest are read.
+const DRILLS: usize = 30;
+
+/// Asks one store after the other.
+///
+/// # Errors
+/// 64 where the call is wrong; 66 or 78 where a public key is none.
+pub fn gather(args: &Args, now: DateTime<Utc>) -> Result<Vec<Record>, Failure> {
+    let keyring = args.public_key().keyring()?;
+    keyring.of(&args.cluster)?;
+    let mut records = Vec::new();
+    for location in &args.from.from {
+        let asked = Asked { args, location, keyring: &keyring, now };
+        match asked.all() {
+            Ok(facts) => {
+                records.push(told(args, now, "store", Some(location.to_string()), Ok("it answers".into())));
+                records.extend(facts);
+            }
+            Err(failure) if is_of_call(&failure) => return Err(failure),
+            Err(failure) => records.push(told(args, now, "store", Some(location.to_string()), Err(failure))),
+        }
+    }
+    Ok(records)
+}
+
+/// A store, and what is asked of it.
+struct Asked<'a> {
+    args: &'a Args,
+    location: &'a Location,
+    keyring: &'a Keyring,
+    now: DateTime<Utc>,
+}
+
+impl Asked<'_> {
+    fn all(&self) -> Result<Vec<Record>, Failure> {
+        let cluster = &self.args.cluster;
+        let store = Store::open_for_read(self.location, &self.args.store)?;
+        let catalogue = Catalogue::open(std::slice::from_ref(self.location), &self.args.store, self.keyring.clone())?;
+        let listing = catalogue.list(&Scope { cluster: Some(cluster.clone()), ..Scope::default() })?;
+        let listed = store.list(&format!("{cluster}/"))?;
+        let mut records = vec![self.trusted(&listing)];
+        let backups: Vec<&Backup> = listing.entries.iter().map(|entry| &entry.backup).collect();
+        records.push(Record::Storage(Box::new(self.storage(&store, &listed, &backups)?)));
+        records.extend(backups.into_iter().cloned().map(|backup| Record::Backup(Box::new(backup))));
+        records.extend(self.wal(&store, listed)?.into_iter().map(Record::Wal));
+        let drills = read_drills(&store, cluster, self.keyring, DRILLS)?;
+        drills.warnings.iter().for_each(|warning| warn(TOOL, warning));
+        records.extend(drills.drills.into_iter().map(|drill| Record::Drill(Box::new(drill))));
+        Ok(records)
+    }
+
+    /// Whether the catalogue is to be trusted.
+    fn trusted(&self, listing: &Listing) -> Record {
+        listing.warnings.iter().for_each(|warning| warn(TOOL, warning));
+        let flaw = listing.flaws.first().map(|flaw| Failure::from(flaw.clone()));
+        let outcome = match flaw {
+            Some(flaw) if listing.flaws.len() > 1 => {
+                Err(flaw.within(format!("{} things are wrong; the first", listing.flaws.len())))
+            }
+            Some(flaw) => Err(flaw),
+            None => Ok(format!("{}, and nothing wrong with any manifest", words::count(listing.entries.len(), "backup"))),
+        };
+        told(self.args, self.now, "catalogue", Some(self.location.to_string()), outcome)
+    }
+
+    fn storage(&self, store: &Store, listed: &[Listed], backups: &[&Backup]) -> Result<Storage, Failure> {
+        let found = (!self.location.is_s3()).then(|| rustix::fs::statvfs(self.location.to_string()));
+        let disk = found.transpose().map_err(|error| Failure::io(self.location, &error.into()))?;
+        let newest = backups.iter().max_by(|a, b| order(a).cmp(&order(b)));
+        Ok(Storage {
+            store: self.location.to_string(),
+            cluster: self.args.cluster.clone(),
+            stored_bytes: listed.iter().map(|object| object.bytes).sum(),
+            objects: listed.len() as u64,
+            // What root alone may write is no room for anybody else.
+            capacity_bytes: disk.as_ref().map(|disk| (disk.f_blocks - disk.f_bfree + disk.f_bavail) * disk.f_frsize),
+            free_bytes: disk.map(|disk| disk.f_bavail * disk.f_frsize),
+            locked_until: newest.map_or(Ok(None), |backup| locked_until(store, backup))?,
+            seen_at: self.now,
+        })
+    }
+
+    /// The WAL: whole segments in runs, and those that are still streamed.
+    fn wal(&self, store: &Store, listed: Vec<Listed>) -> Result<Vec<Wal>, Failure> {
+        let cluster = &self.args.cluster;
+        let inventory = Inventory::of(cluster, listed);
+        let size = Shelf::new(store, cluster).system()?.map_or(SegmentSize::DEFAULT, |system| system.wal_segment_bytes);
+        let record = |run: dr_wal::Run, until: Lsn| Wal {
+            store: self.location.to_string(),
+            cluster: cluster.clone(),
+            timeline: run.first.timeline.0,
+            first: run.first.to_string(),
+            last: run.last.to_string(),
+            segments: run.segments,
+            until_lsn: Some(until.to_string()),
+            wal_segment_bytes: size.bytes(),
+            stored_bytes: run.bytes,
+            stored_at: run.modified_at,
+        };
+        let mut wal: Vec<Wal> = inventory.runs(size).into_iter().map(|run| record(run, run.last.end(size))).collect();
+        for (segment, pieces) in inventory.pieces.iter().filter(|(segment, _)| !inventory.has(&(**segment).into())) {
+            let until = Lsn(segment.start(size).0 + u64::from(inventory.streamed(segment)));
+            let bytes = pieces.iter().map(|piece| piece.bytes).sum();
+            let modified_at = pieces.iter().filter_map(|piece| piece.modified_at).max();
+            wal.push(record(dr_wal::Run { first: *segment, last: *segment, segments: 0, bytes, modified_at }, until));
+        }
+        Ok(wal)
+    }
+}
+
+/// Until when the store keeps the object of a backup locked, as it says itself.
+fn locked_until(store: &Store, backup: &Backup) -> Result<Option<DateTime<Utc>>, Failure> {
+    let manifest = &backup.manifest;
+    let key = format!("{}{}", name::folder(&manifest.cluster, manifest.kind), manifest.object);
+    // Any lock at all will do: how long it is, is judged elsewhere.
+    let any = UploadOptions { lock_until: Some(DateTime::UNIX_EPOCH), ..UploadOptions::default() };
+    match store.confirm(&key, &any) {
+        Ok(stored) => {
+            stored.warnings.iter().for_each(|warning| warn(TOOL, format!("{}: {key}: {warning}", store.location())));
+            Ok(stored.locked_until)
+        }
+        Err(dr_store::Error::Protocol { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

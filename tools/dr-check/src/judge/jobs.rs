@@ -1,0 +1,128 @@
+//! Do the jobs run, and do drills pass?
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use dr_pipe::record::{Drill, Job, Run, State};
+
+use super::Scene;
+use super::verdict::{Verdict, above};
+use crate::words::{moment, span};
+
+/// Runs, and what they should have left.
+pub fn all(scene: &Scene) -> Vec<Verdict> {
+    let runs = Job::ALL.into_iter().filter_map(|job| last_run(scene, job));
+    let ages = [Job::Verify, Job::Drill, Job::Prune, Job::Copy, Job::Check].into_iter().filter_map(|job| age(scene, job));
+    runs.chain(ages).chain(drills(scene)).collect()
+}
+
+/// Whether the last run of a job succeeded.
+fn last_run(scene: &Scene, job: Job) -> Option<Verdict> {
+    let mut runs = scene.facts.runs.iter().rev().filter(|run| run.job == job);
+    let last = runs.next()?;
+    if is_done(last) {
+        let message = format!("it succeeded at {} on {}", moment(last.finished_at), last.host);
+        return Some(Verdict::new("job", State::Ok, message).about(job.name()).measured(0.0, 0.0, "count"));
+    }
+    let failures = 1 + runs.take_while(|run| !is_done(run)).count();
+    let state = match job {
+        Job::Dump | Job::Base | Job::Files | Job::Wal | Job::Drill => State::Critical,
+        Job::Verify | Job::Prune | Job::Copy | Job::Check => State::Warning,
+    };
+    let words = last.message.as_deref().map(|words| format!(": {words}")).unwrap_or_default();
+    let times = if failures > 1 { format!(", {failures} times in a row") } else { String::new() };
+    let message = format!("it {} at {} on {}{times}{words}", ended(last), moment(last.finished_at), last.host);
+    let verdict = Verdict::new("job", state, message).about(job.name()).measured(failures as f64, 0.0, "count");
+    Some(verdict.hint("the journal of that host has all it said; run it by hand to see it fail"))
+}
+
+/// Whether a run has done what the job is for. A check that found something wrong has, and must not be wrong for that the next time.
+fn is_done(run: &Run) -> bool {
+    run.succeeded || run.job == Job::Check && run.exit_code == Some(1)
+}
+
+fn ended(run: &Run) -> String {
+    match (&run.signal, run.exit_code) {
+        (Some(signal), _) => format!("was ended by SIG{}", signal.trim_start_matches("SIG")),
+        (None, Some(code)) => format!("exited with {code}"),
+        (None, None) => "failed".into(),
+    }
+}
+
+/// How long ago a job has done what it is for.
+fn age(scene: &Scene, job: Job) -> Option<Verdict> {
+    let limit = scene.objectives.age.of_job(job);
+    if limit.seconds == 0.0 || !limit.asked && scene.backups.is_empty() {
+        return None;
+    }
+    let (check, hint) = match job {
+        Job::Verify => ("verify-age", "run scripts/verify every day: what is stored may have rotted"),
+        Job::Drill => ("drill-age", "run scripts/drill every week: see dr-drills(7); a backup that was never restored is a hope"),
+        Job::Prune => ("prune-age", "run scripts/prune every day"),
+        Job::Copy => ("copy-age", "run scripts/copy-offsite every day"),
+        _ => ("check-age", "run scripts/check every few minutes"),
+    };
+    let run = scene.facts.runs.iter().rev().find(|run| run.job == job && is_done(run)).map(|run| run.finished_at);
+    Some(match run.max(proof(scene, job)) {
+        Some(last) => {
+            let age = scene.age(last);
+            let message = format!("it was done {} ago, of at most {}", span(age), span(limit.seconds));
+            Verdict::new(check, above(age, limit.seconds, State::Warning), message)
+                .measured(age, limit.seconds, "seconds")
+                .hint(hint)
+        }
+        None => Verdict::new(check, State::Warning, "it was never done, as far as is known here").hint(hint),
+    })
+}
+
+/// When a job did last what it is for, by what it has left.
+fn proof(scene: &Scene, job: Job) -> Option<DateTime<Utc>> {
+    match job {
+        Job::Verify => scene.facts.verified.iter().filter_map(|verified| verified.verified_at).max(),
+        Job::Drill => scene.facts.drills.iter().filter(|drill| drill.passed).map(|drill| drill.finished_at).max(),
+        _ => None,
+    }
+}
+
+/// Whether the newest drill of each sort has passed, and how long it took.
+fn drills(scene: &Scene) -> Vec<Verdict> {
+    let newest: BTreeMap<&str, &Drill> = scene.facts.drills.iter().map(|drill| (drill.drill.as_str(), drill)).collect();
+    newest
+        .into_iter()
+        .flat_map(|(sort, drill)| [passed(sort, drill), rto(scene, sort, drill), rpo(scene, sort, drill)])
+        .flatten()
+        .collect()
+}
+
+fn passed(sort: &str, drill: &Drill) -> Option<Verdict> {
+    let at = moment(drill.finished_at);
+    let verdict = if drill.passed {
+        Verdict::new("drill", State::Ok, format!("it passed at {at}"))
+    } else {
+        let why = drill.issues.first().map(|issue| format!(": {issue}")).unwrap_or_default();
+        Verdict::new("drill", State::Critical, format!("it failed at {at}{why}"))
+    };
+    Some(
+        verdict
+            .about(sort)
+            .hint("dr-report(1) shows what it did; until it passes, nothing proves that the backups can be restored"),
+    )
+}
+
+fn rto(scene: &Scene, sort: &str, drill: &Drill) -> Option<Verdict> {
+    let limit =
+        Some(scene.objectives.rto.0).filter(|limit| *limit > 0.0).or(drill.rto_objective_seconds).filter(|_| drill.passed)?;
+    let message = format!("the drill took {}, of at most {}", span(drill.rto_seconds), span(limit));
+    let verdict = Verdict::new("drill-rto", above(drill.rto_seconds, limit, State::Critical), message).about(sort);
+    Some(verdict.measured(drill.rto_seconds, limit, "seconds").hint("dr-report(1) shows which phase took how long"))
+}
+
+/// A restore of a dump cannot keep an objective that WAL is to keep: only what the drill itself was held against counts there.
+fn rpo(scene: &Scene, sort: &str, drill: &Drill) -> Option<Verdict> {
+    let promised = Some(scene.objectives.rpo.0).filter(|limit| *limit > 0.0 && drill.target.is_some());
+    let limit = promised.or(drill.rpo_objective_seconds).filter(|_| drill.passed)?;
+    let lost = drill.rpo_seconds?;
+    let message = format!("{} would have been lost, of at most {}", span(lost), span(limit));
+    let verdict = Verdict::new("drill-rpo", above(lost, limit, State::Critical), message).about(sort);
+    Some(verdict.measured(lost, limit, "seconds").hint("back up more often, or stream WAL: dr-wal-receive(1)"))
+}
