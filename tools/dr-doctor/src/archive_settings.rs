@@ -6,9 +6,8 @@ use dr_pipe::{Exit, Failure, Outcome, warn};
 use dr_postgres::Session;
 
 use crate::args::Args;
+use crate::examine::TOOL;
 use crate::{command, conf, facts, warnings};
-
-const TOOL: &str = "dr-doctor";
 
 /// Prints the lines of postgresql.conf that the server lacks. 0: none is needed, nothing that they name is missing, and
 /// archiving does not fail.

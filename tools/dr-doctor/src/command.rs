@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf, absolute};
 
+use dr_crypt::RecipientArgs;
 use dr_pipe::{Exit, Failure};
 
 use crate::args::ArchiveArgs;
@@ -24,14 +25,18 @@ pub fn archive_command(args: &ArchiveArgs, push: &Path) -> Result<String, Failur
     if args.to.is_empty() {
         return Err(usage("--archive-settings needs --to, or --env-file"));
     }
-    if args.recipients_file.is_empty() {
+    let RecipientArgs { recipients, recipients_files } = &args.recipients;
+    if recipients.is_empty() && recipients_files.is_empty() {
         return Err(usage("--archive-settings needs --recipients-file, or --env-file"));
     }
     let mut words = vec![push.display().to_string(), "--cluster".into(), cluster.into()];
     for store in &args.to {
         words.extend(["--to".into(), if store.contains("://") { store.clone() } else { full(Path::new(store))? }]);
     }
-    for file in &args.recipients_file {
+    for recipient in recipients {
+        words.extend(["--recipient".into(), recipient.clone()]);
+    }
+    for file in recipients_files {
         words.extend(["--recipients-file".into(), full(file)?]);
     }
     if let Some(file) = &args.signing_key {
@@ -42,7 +47,7 @@ pub fn archive_command(args: &ArchiveArgs, push: &Path) -> Result<String, Failur
 
 /// The files of the command that are not there, or may not be looked at, in words.
 pub fn missing(args: &ArchiveArgs) -> Vec<String> {
-    let files = args.env_file.iter().chain(&args.recipients_file).chain(&args.signing_key);
+    let files = args.env_file.iter().chain(&args.recipients.recipients_files).chain(&args.signing_key);
     let gone = files.filter(|file| !file.is_file()).filter_map(|file| full(file).ok());
     gone.map(|file| format!("there is no file {file}, which archive_command names")).collect()
 }
@@ -73,11 +78,15 @@ fn word(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn file(name: &str) -> RecipientArgs {
+        RecipientArgs { recipients: Vec::new(), recipients_files: vec![name.into()] }
+    }
+
     fn args() -> ArchiveArgs {
         ArchiveArgs {
             to: vec!["/var/backups/it's 5 %".into(), "s3://acme-dr/pg".into()],
             cluster: Some("main".into()),
-            recipients_file: vec!["/etc/dr/main.recipients".into()],
+            recipients: file("/etc/dr/main.recipients"),
             signing_key: Some("/etc/dr/main.key".into()),
             env_file: None,
         }
@@ -102,7 +111,7 @@ mod tests {
 
     #[test]
     fn paths_are_absolute_as_the_server_runs_elsewhere() {
-        let args = ArchiveArgs { to: vec!["store".into()], recipients_file: vec!["r".into()], signing_key: None, ..args() };
+        let args = ArchiveArgs { to: vec!["store".into()], recipients: file("r"), signing_key: None, ..args() };
         let here = std::env::current_dir().unwrap();
         let (command, here) = (archive_command(&args, Path::new("/p")).unwrap(), here.display());
         assert_eq!(command, format!("/p --cluster main --to {here}/store --recipients-file {here}/r %p"));
@@ -113,7 +122,7 @@ mod tests {
         let without = [
             ArchiveArgs { cluster: None, ..args() },
             ArchiveArgs { to: vec![], ..args() },
-            ArchiveArgs { recipients_file: vec![], ..args() },
+            ArchiveArgs { recipients: RecipientArgs::default(), ..args() },
         ];
         for args in without {
             assert_eq!(archive_command(&args, Path::new("/p")).unwrap_err().exit, Exit::Usage);

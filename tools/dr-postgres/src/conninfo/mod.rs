@@ -278,6 +278,13 @@ impl std::fmt::Debug for ConnInfo {
     }
 }
 
+impl Host {
+    /// What is asked of TLS to this place: libpq's `sslmode`, as `verify-full`.
+    pub fn sslmode(&self) -> &'static str {
+        self.ssl_mode.name()
+    }
+}
+
 impl Address {
     /// The name that the password file knows it by.
     fn passfile_name(&self) -> String {
@@ -289,7 +296,7 @@ impl Address {
     }
 
     /// Whether nobody can be in between: a Unix socket, or this host itself.
-    pub(crate) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         match self {
             Address::Socket(_) => true,
             Address::Tcp { address: Some(address), .. } => address.is_loopback(),
