@@ -8,8 +8,18 @@ use serde_json::Value;
 use crate::tree;
 
 /// These open no socket.
-const OFFLINE: [&str; 9] =
-    ["dr-archive", "dr-crypt", "dr-decrypt", "dr-drill", "dr-encrypt", "dr-pipe", "dr-prune", "dr-retention", "dr-run"];
+const OFFLINE: [&str; 10] = [
+    "dr-archive",
+    "dr-crypt",
+    "dr-decrypt",
+    "dr-drill",
+    "dr-encrypt",
+    "dr-metrics",
+    "dr-pipe",
+    "dr-prune",
+    "dr-retention",
+    "dr-run",
+];
 
 /// Packages that open sockets for others.
 fn opens_sockets(package: &str) -> bool {
