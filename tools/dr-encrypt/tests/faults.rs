@@ -189,9 +189,12 @@ fn f05_a_signal_that_asks_to_stop_ends_it_with_75_and_no_receipt() {
     let directory = tempfile::tempdir().unwrap();
     for asked in [Signal::TERM, Signal::INT, Signal::HUP] {
         let path = receipt_file(directory.path(), None);
-        let child = under_way(Some(&path));
+        let mut child = under_way(Some(&path));
+        // Its input does not end before it does.
+        let input = child.stdin.take();
         signal(&child, asked);
         let output = child.wait_with_output().unwrap();
+        drop(input);
         assert_eq!(code(&output), 75, "{asked:?}");
         assert_eq!(receipts(&path).len(), 2);
     }
