@@ -10,6 +10,14 @@ watch() {
     printf '%s\n' "$@" >etc/main.objectives.toml
 }
 
+# A channel whose mails come into the file mails.
+mail_to_a_file() {
+    mkdir -p etc/channels
+    printf '#!/bin/sh\ncat >>%s/mails\n' "$PWD" >mailer && chmod +x mailer
+    printf '%s\n' 'kind = "email"' 'to = ["dba@example.com"]' 'from = "dr@example.com"' "sendmail = \"$PWD/mailer\"" >etc/channels/ops.toml
+    chmod 600 etc/channels/ops.toml
+}
+
 # Runs a script as cron does, with nothing but the settings.
 run_script() {
     env -u DR_FROM -u DR_TO -u DR_RECEIPT -u DR_PUBLIC_KEY DR_ETC="$PWD/etc" "$PROJECT/scripts/$1" "${@:2}" </dev/null
@@ -72,10 +80,7 @@ metric() {
     back_up && back_up
     watch '[age]' 'drill = 0'
     run_script verify main
-    mkdir -p etc/channels
-    printf '#!/bin/sh\ncat >>%s/mails\n' "$PWD" >mailer && chmod +x mailer
-    printf '%s\n' 'kind = "email"' 'to = ["dba@example.com"]' 'from = "dr@example.com"' "sendmail = \"$PWD/mailer\"" >etc/channels/ops.toml
-    chmod 600 etc/channels/ops.toml
+    mail_to_a_file
     run -0 run_script check main
     [ -z "$output" ]
     [ ! -e mails ]
@@ -90,6 +95,16 @@ metric() {
     mv gone store
     run -0 run_script check main
     [ "$(grep -c ^Subject: mails)" -gt "$told" ]
+}
+
+@test "metrics that cannot be written keep nobody from being told" {
+    back_up && back_up
+    watch '[age]' 'drill = 0'
+    mail_to_a_file
+    sed -i "s|^DR_METRICS=.*|DR_METRICS=$PWD/nowhere/dr.prom|" etc/main.env
+    mv store gone
+    run -66 run_script check main
+    grep -q "store" mails
 }
 
 @test "without settings, or with more than a name, nothing is checked" {

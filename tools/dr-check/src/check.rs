@@ -29,9 +29,11 @@ pub fn check(args: &Args) -> Outcome {
         let message = format!("there are no facts about cluster {}", args.cluster);
         return Err(Failure::new(Exit::Missing, message, "is the cluster's name right? dr-check --facts prints what there is"));
     }
-    let judged = judge(Scene::new(&facts, &objectives, Memory::recall(&args.cluster), now), &args.cluster);
+    let judge = |forgets| judge(Scene::new(&facts, &objectives, Memory::recall(&args.cluster), forgets, now), &args.cluster);
+    let mut judged = judge(false);
     if let Err(error) = judged.memory.remember(&args.cluster) {
         warn(TOOL, format!("cannot remember since when things are as they are: {error}"));
+        judged = judge(true);
     }
     match () {
         () if args.nagios => plugin::print(&args.cluster, &judged.checks)?,

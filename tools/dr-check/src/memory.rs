@@ -22,6 +22,14 @@ impl Memory {
         state::recall(&file(cluster)).unwrap_or_default()
     }
 
+    /// As it can be at this moment: a clock that was ahead has left what is still to come, and for so long nothing would be late.
+    #[must_use]
+    pub fn until(mut self, now: DateTime<Utc>) -> Self {
+        let moments = self.seen.values_mut().chain(self.states.values_mut().map(|(_, since)| since));
+        moments.for_each(|at| *at = now.min(*at));
+        self
+    }
+
     /// Remembers it.
     ///
     /// # Errors

@@ -53,6 +53,8 @@ pub struct Objectives {
     pub slot_kept: Size,
     /// By how much clocks may differ.
     pub clock: Span,
+    /// How old what servers and stores have said may be when it is judged.
+    pub facts: Span,
     /// What is promised of single stores.
     pub store: Vec<Tier>,
 }
@@ -122,6 +124,7 @@ impl Default for Objectives {
             standby_away: Span(300.0),
             slot_kept: Size(0),
             clock: Span(300.0),
+            facts: Span(3600.0),
             store: Vec::new(),
         }
     }

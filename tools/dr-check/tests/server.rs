@@ -20,6 +20,26 @@ fn watched(server: &Server) -> World {
     world
 }
 
+#[test]
+fn a_server_that_hangs_is_a_check_and_holds_nothing_up() {
+    let (world, silent) = (World::new(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = silent.local_addr().unwrap().port().to_string();
+    let begun = Instant::now();
+    let said = world.check(&["-h", "127.0.0.1", "-p", &port, "-U", "watcher", "--patience", "1"]);
+    said.assert("server 127.0.0.1", State::Critical);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_role_that_may_not_look_does_not_say_that_nothing_waits() {
+    let server = Server::start_with(15, &[]);
+    server.psql("postgres", "CREATE ROLE blind LOGIN");
+    let mut world = World::new();
+    world.environment = server.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    world.environment.push(("PGUSER".into(), "blind".into()));
+    world.check(&[]).assert(&format!("server {}", server.socket_dir().display()), State::Unknown);
+}
+
 /// Looks until it is so, as others need a moment.
 fn until(world: &mut World, args: &[&str], test: impl Fn(&Said) -> bool) -> Said {
     let deadline = Instant::now() + Duration::from_secs(30);

@@ -3,12 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use dr_pipe::record::Job;
-use dr_pipe::{state, warn};
+use dr_pipe::{runs, state, warn};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -53,9 +53,9 @@ impl Lock {
 }
 
 /// None if another run has it.
-fn lock(directory: &Path, path: &PathBuf) -> io::Result<Option<File>> {
+fn lock(directory: &Path, path: &Path) -> io::Result<Option<File>> {
     fs::create_dir_all(directory)?;
-    let mut file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    let mut file = runs::open(OpenOptions::new().create(true).truncate(false).write(true).mode(0o600), path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             // Whose it is, is a help, and no need: a disk that is full has no room for it.

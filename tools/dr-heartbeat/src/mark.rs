@@ -1,14 +1,17 @@
 //! The heartbeat file of a job: when it last succeeded, for whoever can read a file.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use dr_pipe::args::moment;
 use dr_pipe::record::{Job, Run};
-use dr_pipe::{Exit, Failure};
+use dr_pipe::{Exit, Failure, runs};
+
+/// As much of a heartbeat file is read: somebody else may have written it.
+const FILE_BYTES: u64 = 64 << 10;
 
 /// What a heartbeat file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +42,11 @@ pub fn path(directory: &Path, job: Job) -> PathBuf {
 /// 65 if its first line is no moment, 74 or 77 if it cannot be read.
 pub fn read(directory: &Path, job: Job) -> Result<Option<Mark>, Failure> {
     let path = path(directory, job);
-    let text = match fs::read(&path) {
+    let mut text = Vec::new();
+    let opened = runs::open(OpenOptions::new().read(true), &path);
+    match opened.and_then(|file| file.take(FILE_BYTES).read_to_end(&mut text)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|error| Failure::io(path.display(), &error))?,
+        read => read.map_err(|error| Failure::io(path.display(), &error))?,
     };
     let text = String::from_utf8_lossy(&text);
     let at = moment(text.lines().next().unwrap_or_default().trim()).map_err(|_| {

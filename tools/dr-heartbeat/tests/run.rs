@@ -75,7 +75,10 @@ fn f93_whatever_becomes_of_a_ping_the_job_ends_as_it_ends_and_in_time() {
     let moved = Endpoint::new(&[Reply::Say("301 Moved Permanently", "Location: http://127.0.0.1:1/canary\r\n", "")]);
     let mail = Endpoint::new(&[Reply::Garbage]);
     let unknown = Endpoint::new(&[Reply::Say("200 OK", "", "OK (not found)")]);
+    let endless = format!("Retry-After: {}\r\n", u64::MAX).leak();
+    let later = Endpoint::new(&[Reply::Say("503 Service Unavailable", endless, "no")]);
     let cases = [
+        ("much later", url(&later), 69),
         ("refused", format!("http://127.0.0.1:{nobody}/canary-of-the-url"), 69),
         ("no such host", "https://nobody.invalid/canary-of-the-url".into(), 69),
         ("no answer", url(&silent), 69),
@@ -227,7 +230,7 @@ fn f05_a_command_that_was_killed_is_told_as_a_failure_and_one_that_takes_its_tim
 
     // It ends well, five seconds after it was asked to: its end is what counts.
     let begun = rig.path("begun");
-    let script = format!("trap 'sleep 5; exit 0' TERM; touch {}; sleep 600 & wait", begun.display());
+    let script = format!("trap 'sleep 5; exit 0' TERM; touch {}; sleep 600 >/dev/null 2>&1 & wait", begun.display());
     let child = rig.job(&[], &script).spawn().unwrap();
     eventually("it runs", || begun.exists());
     let kill = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
@@ -374,4 +377,26 @@ fn a_heartbeat_of_another_cluster_is_not_overwritten() {
     let command = ["run", "--job", "wal", "--cluster", "other", "--beats", &beats, "--", "true"];
     assert_eq!(stderr(&rig.command(&command).output().unwrap()), "");
     assert!(rig.path("other/wal_sync_last_ok.txt").exists());
+}
+
+#[test]
+fn what_is_no_plain_file_in_the_state_directory_holds_no_job_up_and_is_not_written_through() {
+    let rig = Rig::new();
+    let (state, victim) = (rig.path("state"), rig.path("victim"));
+    fs::create_dir_all(&state).unwrap();
+    fs::write(&victim, "kept").unwrap();
+    std::os::unix::fs::symlink(&victim, state.join("run-main-dump.lock")).unwrap();
+    let made = Command::new("mkfifo").args([state.join("runs-main.jsonl"), state.join("LAST_SUCCESS.txt")]).status().unwrap();
+    assert!(made.success());
+    let begun = Instant::now();
+    let output = rig.job(&[], "true").output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(
+        stderr(&output).contains("nothing keeps two runs") && stderr(&output).contains("it is no plain file"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(fs::read_to_string(victim).unwrap(), "kept");
+    assert!(fs::metadata(state.join("LAST_SUCCESS.txt")).unwrap().is_file());
 }

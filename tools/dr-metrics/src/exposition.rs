@@ -68,8 +68,10 @@ impl Page {
     }
 }
 
+/// A label's value. A NUL would be the end of the page to some who read it, and with it of all that others write there.
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    value.replace(|c: char| c.is_control(), "?")
 }
 
 #[cfg(test)]
@@ -83,10 +85,11 @@ mod tests {
         let mut page = Page::default();
         page.set(SIZE, &[("store", "a\"b\\c\nd")], 1e15);
         page.set(SIZE, &[("store", "é")], 0.25);
+        page.set(SIZE, &[("store", "x\0\r\u{1b}")], 1.0);
         page.set(Metric::counter("failures_total", "How often."), &[], 3.0);
         let expected = "# HELP failures_total How often.\n# TYPE failures_total counter\nfailures_total 3\n\
              # HELP size_bytes Its size.\n# TYPE size_bytes gauge\n\
-             size_bytes{store=\"a\\\"b\\\\c\\nd\"} 1000000000000000\nsize_bytes{store=\"é\"} 0.25\n";
+             size_bytes{store=\"a\\\"b\\\\c\\nd\"} 1000000000000000\nsize_bytes{store=\"x???\"} 1\nsize_bytes{store=\"é\"} 0.25\n";
         assert_eq!(page.text(), expected);
     }
 

@@ -1,13 +1,12 @@
 //! What has each channel been told already, and what is news to it? A witness: without it everything is told.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use dr_pipe::args::cluster_name;
-use dr_pipe::{state, warn};
-use rustix::fs::{FlockOperation, flock};
+use dr_pipe::{runs, state, warn};
 use serde::{Deserialize, Serialize};
 
 use crate::TOOL;
@@ -145,15 +144,13 @@ pub fn remember(cluster: Option<&str>, memory: &Memory) {
     }
 }
 
-/// Waits for another dr-notify of this host to be done, so that nothing is told twice. Held until it is dropped.
-pub fn lock() -> Option<File> {
+/// Waits for another dr-notify of this host to be done, so that nothing is told twice; where it takes longer than it may, that is
+/// better than that nothing is told at all. Held until it is dropped.
+pub fn lock(patience: Duration) -> Option<File> {
     let locked = || -> std::io::Result<File> {
         let directory = state::directory().ok_or_else(|| std::io::Error::other("no state directory: set DR_STATE"))?;
         std::fs::create_dir_all(&directory)?;
-        let path = directory.join("notify.lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
+        runs::lock(&directory.join("notify.lock"), patience)
     };
     locked().map_err(|error| warn(TOOL, format!("nothing keeps two of these from telling the same: {error}"))).ok()
 }

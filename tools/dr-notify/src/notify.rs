@@ -61,10 +61,11 @@ fn records() -> Result<(Vec<Record>, Option<Failure>), Failure> {
     let read = BufReader::new(stream::input()?).take(INPUT_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| Failure::io("reading records", &error))?;
     match record::read(&mut &bytes[..]) {
-        Ok(_) if bytes.len() as u64 > INPUT_BYTES => {
-            Err(Failure::new(Exit::Damaged, "more than 64 MiB of records", "give it those of one check, verification or drill"))
+        Ok(records) if bytes.len() as u64 <= INPUT_BYTES => Ok((records, None)),
+        Ok(records) => {
+            let hint = "give it those of one check, verification or drill";
+            Ok((records, Some(Failure::new(Exit::Damaged, "more than 64 MiB of records", hint))))
         }
-        Ok(records) => Ok((records, None)),
         Err(failure) => {
             let lines = bytes.split_inclusive(|byte| *byte == b'\n');
             Ok((lines.filter_map(|line| record::read(&mut &line[..]).ok()).flatten().collect(), Some(failure)))
@@ -107,7 +108,7 @@ impl Teller<'_> {
     /// Tells all channels at once, and gives what failed.
     fn tell_all(&self, channels: &[Channel], by_cluster: &ByCluster) -> Vec<Failure> {
         // Held until all is remembered.
-        let _lock = if self.args.test { None } else { memory::lock() };
+        let _lock = if self.args.test { None } else { memory::lock(self.args.patience() * 2) };
         let recall = |cluster: &Option<String>| (cluster.clone(), memory::recall(cluster.as_deref()));
         let mut memories: BTreeMap<_, Memory> =
             if self.args.test { BTreeMap::new() } else { by_cluster.keys().map(recall).collect() };

@@ -20,6 +20,17 @@ fn problems(event: &Value) -> Vec<String> {
 }
 
 #[test]
+fn another_that_hangs_keeps_nobody_from_being_told() {
+    let (host, endpoint) = Host::with_webhook();
+    let lock = std::fs::File::create(host.path("state/notify.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut tool = host.tool();
+    let output = fed(tool.args(["--patience", "1"]), &check("dump-age", "critical", &[]));
+    assert!(output.status.success() && said(&output).contains("is held by another process"), "{}", said(&output));
+    assert_eq!(endpoint.arrived().len(), 1);
+}
+
+#[test]
 fn nothing_bad_is_no_notice() {
     let (host, endpoint) = Host::with_webhook();
     let verified =

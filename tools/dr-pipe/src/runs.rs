@@ -5,8 +5,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use crate::record::{self, Job, Record, Run};
 use crate::{Exit, Failure, state};
@@ -16,6 +18,12 @@ pub const KEPT: usize = 10_000;
 
 /// How many more may be there before the oldest are cut off, so that this is not done at every run.
 const SLACK: usize = 500;
+
+/// How long another one that writes the history is waited for: it needs no second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a lock is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The file of a cluster.
 ///
@@ -49,10 +57,41 @@ pub fn last_success(runs: &[Run], job: Job) -> Option<&Run> {
     runs.iter().rev().find(|run| run.job == job && run.succeeded)
 }
 
+/// Opens a plain file, such as those of the state directory. A named pipe in its place would keep us waiting for ever, and a link
+/// would lead to somebody else's file.
+///
+/// # Errors
+/// As the file system says, and where it is no plain file.
+pub fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.clone().custom_flags(flags.bits() as i32).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no plain file")) }
+}
+
+/// Takes the lock of a file, which is made where it is missing. It is held until it is dropped.
+///
+/// # Errors
+/// As [`open`]; `TimedOut` where somebody else holds it for longer than `patience`.
+pub fn lock(path: &Path, patience: Duration) -> io::Result<File> {
+    let file = open(OpenOptions::new().create(true).truncate(false).write(true).mode(0o600), path)?;
+    let end = Instant::now() + patience;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => std::thread::park_timeout(LOOK),
+            Err(Errno::WOULDBLOCK) => {
+                let message = format!("{} is held by another process", path.display());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            done => return done.map(|()| file).map_err(Into::into),
+        }
+    }
+}
+
 fn read_from(path: &Path) -> Result<Vec<Run>, Failure> {
-    let text = match fs::read(path) {
+    let mut text = Vec::new();
+    match open(OpenOptions::new().read(true), path).and_then(|mut file| file.read_to_end(&mut text)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.map_err(|error| Failure::io(path.display(), &error))?,
+        read => read.map_err(|error| Failure::io(path.display(), &error))?,
     };
     let within = |failure: Failure| failure.within(path.display()).leaving("mend or remove that line");
     // The last line may just be written, or be what a power cut has left of one.
@@ -68,8 +107,9 @@ fn append_to(path: &Path, run: &Run, keep: usize) -> Result<(), Failure> {
     let write = || -> io::Result<()> {
         let directory = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory)?;
-        let _lock = lock(&path.with_extension("lock"))?;
-        let mut file = OpenOptions::new().append(true).read(true).create(true).mode(0o600).open(path)?;
+        // A file of its own, as the history's is replaced when it is cut.
+        let _lock = lock(&path.with_extension("lock"), PATIENCE)?;
+        let mut file = open(OpenOptions::new().append(true).read(true).create(true).mode(0o600), path)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
         if whole(&text) < text.len() {
@@ -115,13 +155,6 @@ fn cut(path: &Path, directory: &Path, lines: usize) -> io::Result<()> {
 /// How many bytes have whole lines.
 fn whole(text: &[u8]) -> usize {
     text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
-}
-
-/// Held until it is dropped. A file of its own, as the history's is replaced when it is cut.
-fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
 }
 
 #[cfg(test)]
@@ -174,6 +207,25 @@ mod tests {
         }
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"type\":\"ru\n").unwrap();
         assert_eq!(read_from(&path).unwrap_err().exit, Exit::Damaged);
+    }
+
+    #[test]
+    fn a_lock_that_is_never_free_and_what_is_no_file_are_failures_and_no_endless_waits() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("runs-main.jsonl");
+        let held = lock(&path.with_extension("lock"), Duration::ZERO).unwrap();
+        let error = lock(&path.with_extension("lock"), Duration::from_millis(80)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(held);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        assert_eq!(read_from(&path).unwrap_err().exit, Exit::Io);
+        assert_eq!(append_to(&path, &run(1, Job::Dump, true), KEPT).unwrap_err().exit, Exit::Io);
+        fs::remove_file(&path).unwrap();
+        let victim = scratch.path().join("victim");
+        fs::write(&victim, "kept").unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(read_from(&path).is_err() && append_to(&path, &run(1, Job::Dump, true), KEPT).is_err());
+        assert_eq!(fs::read(&victim).unwrap(), b"kept");
     }
 
     #[test]

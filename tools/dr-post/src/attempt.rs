@@ -138,7 +138,11 @@ fn answered(request: &Request, answer: http::Response<ureq::Body>) -> Attempt {
     match body.into_reader().take(BODY_BYTES).read_to_end(&mut content) {
         Ok(_) => Attempt::Answered(Answer { status, headers, body: content }),
         // What was asked for may have been done: that it is done twice does no harm.
-        Err(_) => again(None),
+        Err(_) => {
+            let message = format!("{said}, and its answer broke off");
+            let hint = "is there a proxy on the way that does not answer in time?";
+            Attempt::Again { failure: Failure::new(Exit::Unavailable, message, hint), after: None }
+        }
     }
 }
 

@@ -131,7 +131,8 @@ impl Client {
             };
             let pause = wait.unwrap_or_else(|| attempt::pause(pauses));
             pauses += 1;
-            if Instant::now() + pause >= end {
+            // A server may ask for any pause, so nothing is added to the clock here.
+            if pause >= end.saturating_duration_since(Instant::now()) {
                 return Err(failure);
             }
             wait_for(pause);

@@ -1,8 +1,10 @@
 //! What does the server say of itself? The role needs pg_monitor, and no more.
 
+use std::sync::mpsc;
+
 use chrono::{DateTime, Utc};
-use dr_pipe::record::{Record, Replica, Server, Slot};
-use dr_pipe::{Failure, warn};
+use dr_pipe::record::{Record, Replica, Server, Slot, State};
+use dr_pipe::{Exit, Failure};
 use dr_postgres::wire::Row;
 use dr_postgres::{Address, Error, Session};
 
@@ -20,18 +22,42 @@ const WRITTEN: &str = "CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_r
 pub fn gather(args: &Args, now: DateTime<Utc>) -> Result<Vec<Record>, Failure> {
     let conn = args.connect.resolve(TOOL, Some("postgres"))?;
     let named = conn.hosts().first().map(|host| words(&host.address)).unwrap_or_default();
-    let asked =
-        Session::connect(&conn, TOOL).map_err(Failure::from).and_then(|mut session| Ok(read(&mut session, args, &named, now)?));
+    let (tell, answer) = mpsc::channel();
+    let (cluster, server, patience) = (args.cluster.clone(), named.clone(), args.store.patience());
+    // A server that hangs, or a network that lost it, says nothing at all, and no timeout of its own ends that.
+    std::thread::spawn(move || {
+        let session = Session::connect(&conn, TOOL).map_err(Failure::from);
+        let asked = session.and_then(|mut session| Ok(read(&mut session, &cluster, &server, now)?));
+        // Where nobody waits any more, nobody asks.
+        tell.send(asked).unwrap_or_default();
+    });
+    let asked = answer.recv_timeout(patience).unwrap_or_else(|_| {
+        let message = format!("no answer within {} s", patience.as_secs());
+        Err(Failure::new(Exit::Unavailable, message, "does the server hang, or what is in between? see its log, and its host"))
+    });
     Ok(match asked {
-        Ok(server) => {
+        Ok((server, sees_wal)) => {
             let version = format!("PostgreSQL {} answers", server.server_version);
-            vec![told(args, now, "server", Some(named), Ok(version)), Record::Server(Box::new(server))]
+            let rights = if sees_wal { Ok(version) } else { Err(blind()) };
+            let mut check = told(args, now, "server", Some(named), rights);
+            if let Record::Check(check) = &mut check
+                && !sees_wal
+            {
+                check.state = State::Unknown;
+            }
+            vec![check, Record::Server(Box::new(server))]
         }
         Err(failure) => vec![told(args, now, "server", Some(named), Err(failure))],
     })
 }
 
-fn read(session: &mut Session, args: &Args, named: &str, now: DateTime<Utc>) -> Result<Server, Error> {
+/// That nothing waits to be archived is then not known, and must not pass for true.
+fn blind() -> Failure {
+    Failure::new(Exit::Denied, "the role may not see how much WAL waits", "GRANT pg_monitor to it")
+}
+
+/// What it says, and whether the role may see how much WAL there is.
+fn read(session: &mut Session, cluster: &str, named: &str, now: DateTime<Utc>) -> Result<(Server, bool), Error> {
     session.execute("SET client_encoding = 'UTF8'; SET search_path = pg_catalog; SET statement_timeout = '30s'")?;
     let may = session.query(
         "SELECT has_function_privilege('pg_ls_waldir()', 'EXECUTE'), has_function_privilege('pg_ls_archive_statusdir()', 'EXECUTE'), \
@@ -39,9 +65,6 @@ fn read(session: &mut Session, args: &Args, named: &str, now: DateTime<Utc>) -> 
     )?;
     let may = may.one()?;
     let (wal, waiting, control) = (may.flag(0)?, may.flag(1)?, may.flag(2)?);
-    if !(wal && waiting) {
-        warn(TOOL, "the role may not see how much WAL waits: GRANT pg_monitor to it");
-    }
     let number =
         |session: &mut Session, allowed: bool, sql: &str| if allowed { session.query(sql)?.one()?.parse(0) } else { Ok(0) };
     let wal_bytes = number(session, wal, "SELECT coalesce(sum(size), 0)::bigint FROM pg_ls_waldir()")?;
@@ -60,8 +83,8 @@ fn read(session: &mut Session, args: &Args, named: &str, now: DateTime<Utc>) -> 
     ))?;
     let row = rows.one()?;
     let text = |column| row.get(column).map(str::to_owned);
-    Ok(Server {
-        cluster: args.cluster.clone(),
+    let server = Server {
+        cluster: cluster.into(),
         server: named.into(),
         server_version: session.parameter("server_version").and_then(|text| text.split(' ').next()).unwrap_or_default().into(),
         system_identifier: identifier,
@@ -79,7 +102,8 @@ fn read(session: &mut Session, args: &Args, named: &str, now: DateTime<Utc>) -> 
         replicas,
         slots,
         seen_at: now,
-    })
+    };
+    Ok((server, wal && waiting))
 }
 
 fn replicas(session: &mut Session) -> Result<Vec<Replica>, Error> {

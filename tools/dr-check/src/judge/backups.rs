@@ -14,7 +14,8 @@ const KINDS: [Kind; 3] = [Kind::Dump, Kind::Base, Kind::Files];
 /// Whether there is any backup, where stores were asked.
 pub fn any(scene: &Scene) -> Vec<Verdict> {
     let silent = scene.silent();
-    if scene.facts.storage.is_empty() && silent.is_empty() && scene.backups.is_empty() {
+    let asked = scene.facts.checks.iter().any(|check| check.check == "store");
+    if scene.facts.storage.is_empty() && !asked && scene.backups.is_empty() {
         return Vec::new();
     }
     let count = scene.backups.len() as f64;
@@ -176,8 +177,15 @@ pub fn recipients(scene: &Scene) -> Vec<Verdict> {
 pub fn clock(scene: &Scene) -> Vec<Verdict> {
     let limit = scene.objectives.clock.0;
     let backups = scene.backups.iter().map(|manifest| (manifest.taken_at.max(manifest.stored_at), &manifest.name));
-    let runs = scene.facts.runs.iter().map(|run| (run.finished_at, &run.host));
-    let Some((newest, of)) = backups.chain(runs).max().filter(|_| limit > 0.0) else { return Vec::new() };
+    let facts = scene.facts;
+    let runs = facts.runs.iter().map(|run| (run.finished_at, &run.host));
+    let drills = facts.drills.iter().map(|drill| (drill.finished_at, &drill.name));
+    let wal = facts.wal.iter().filter_map(|wal| Some((wal.stored_at?, &wal.last)));
+    let verified = facts.verified.iter().filter_map(|verified| Some((verified.verified_at?, &verified.backup.manifest.name)));
+    let servers = facts.servers.iter().map(|server| (server.seen_at, &server.server));
+    let stores = facts.storage.iter().map(|storage| (storage.seen_at, &storage.store));
+    let all = backups.chain(runs).chain(drills).chain(wal).chain(verified).chain(servers).chain(stores);
+    let Some((newest, of)) = all.max().filter(|_| limit > 0.0) else { return Vec::new() };
     let ahead = ((newest - scene.now).num_milliseconds() as f64 / 1000.0).max(0.0);
     let state = above(ahead, limit, State::Critical);
     let message = match state {

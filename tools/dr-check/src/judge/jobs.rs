@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use dr_pipe::record::{Drill, Job, Run, State};
 
 use super::Scene;
@@ -16,9 +16,16 @@ pub fn all(scene: &Scene) -> Vec<Verdict> {
     runs.chain(ages).chain(drills(scene)).collect()
 }
 
+/// The runs of a job, the last one first. What a wrong clock has put into the future is told of by the check of the clock, and must
+/// not hide what has failed since.
+fn runs<'a>(scene: &Scene<'a>, job: Job) -> impl Iterator<Item = &'a Run> + use<'a> {
+    let until = scene.now + TimeDelta::milliseconds((scene.objectives.clock.0 * 1000.0) as i64);
+    scene.facts.runs.iter().rev().filter(move |run| run.job == job && run.finished_at <= until)
+}
+
 /// Whether the last run of a job succeeded.
 fn last_run(scene: &Scene, job: Job) -> Option<Verdict> {
-    let mut runs = scene.facts.runs.iter().rev().filter(|run| run.job == job);
+    let mut runs = runs(scene, job);
     let last = runs.next()?;
     if is_done(last) {
         let message = format!("it succeeded at {} on {}", moment(last.finished_at), last.host);
@@ -62,7 +69,7 @@ fn age(scene: &Scene, job: Job) -> Option<Verdict> {
         Job::Copy => ("copy-age", "run scripts/copy-offsite every day"),
         _ => ("check-age", "run scripts/check every few minutes"),
     };
-    let run = scene.facts.runs.iter().rev().find(|run| run.job == job && is_done(run)).map(|run| run.finished_at);
+    let run = runs(scene, job).find(|run| is_done(run)).map(|run| run.finished_at);
     Some(match run.max(proof(scene, job)) {
         Some(last) => {
             let age = scene.age(last);

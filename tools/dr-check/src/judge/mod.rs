@@ -27,6 +27,8 @@ pub struct Scene<'a> {
     objectives: &'a Objectives,
     /// What is remembered, and what was seen now.
     memory: Memory,
+    /// Whether what is seen now will be forgotten, as it cannot be written down.
+    forgets: bool,
     now: DateTime<Utc>,
     /// Every backup once, in the order of their moments.
     backups: Vec<&'a Manifest>,
@@ -43,11 +45,11 @@ pub struct Judged {
 
 impl<'a> Scene<'a> {
     /// Puts it together.
-    pub fn new(facts: &'a Facts, objectives: &'a Objectives, memory: Memory, now: DateTime<Utc>) -> Self {
+    pub fn new(facts: &'a Facts, objectives: &'a Objectives, memory: Memory, forgets: bool, now: DateTime<Utc>) -> Self {
         let mut backups: Vec<&Manifest> = facts.backups.iter().map(|backup| &backup.manifest).collect();
         backups.sort_by_key(|manifest| (manifest.taken_at, manifest.sequence, &manifest.name));
         backups.dedup_by_key(|manifest| (manifest.kind, manifest.name.as_str()));
-        let mut scene = Scene { facts, objectives, memory, now, backups };
+        let mut scene = Scene { facts, objectives, memory: memory.until(now), forgets, now, backups };
         let seen = server::seen(&scene).into_iter().chain(wal::seen(&scene)).collect::<Vec<_>>();
         scene.memory.seen.extend(seen);
         scene
@@ -67,13 +69,14 @@ impl<'a> Scene<'a> {
 
 /// Judges all there is; what others have checked is passed on.
 pub fn judge(mut scene: Scene, cluster: &str) -> Judged {
-    let rules: [fn(&Scene) -> Vec<Verdict>; 16] = [
+    let rules: [fn(&Scene) -> Vec<Verdict>; 17] = [
         backups::any,
         backups::ages,
         backups::sizes,
         backups::verified,
         backups::recipients,
         backups::clock,
+        stores::facts,
         stores::copies,
         stores::locks,
         stores::used,

@@ -11,6 +11,9 @@ use crate::words::{self, moment, span};
 /// Connections that come and go: a base is read through one of the first state.
 const PASSING: [&str; 2] = ["backup", "startup"];
 
+/// What to do where nothing is remembered.
+const WRITE: &str = "let dr-check write to its state directory, or name another with DR_STATE";
+
 /// What is there now, and what is expected and was never seen: since now, then.
 pub fn seen(scene: &Scene) -> Vec<(String, DateTime<Utc>)> {
     let mut seen = Vec::new();
@@ -19,13 +22,13 @@ pub fn seen(scene: &Scene) -> Vec<(String, DateTime<Utc>)> {
     for name in &scene.objectives.standbys {
         let here = replicas.iter().any(|replica| replica.name == *name && replica.state == "streaming");
         let key = standby_key(name);
-        if here || !known(&key) {
+        if here || !known(&key) && !scene.forgets {
             seen.push((key, scene.now));
         }
     }
     for slot in scene.facts.servers.iter().flat_map(|server| &server.slots) {
         let key = slot_key(slot);
-        if slot.active || !known(&key) {
+        if slot.active || !known(&key) && !scene.forgets {
             seen.push((key, scene.now));
         }
     }
@@ -115,7 +118,11 @@ fn standbys(scene: &Scene) -> Vec<Verdict> {
         return Vec::new();
     }
     let of = |name: &String| {
-        let away = scene.memory.seen.get(&standby_key(name)).map_or(0.0, |at| scene.age(*at));
+        let Some(seen) = scene.memory.seen.get(&standby_key(name)) else {
+            let message = "it is not connected, and since when cannot be remembered";
+            return Verdict::new("standby", State::Unknown, message).about(name).hint(WRITE);
+        };
+        let away = scene.age(*seen);
         let message = if away == 0.0 {
             "it is connected, or was not expected before".into()
         } else {
@@ -132,11 +139,15 @@ fn standbys(scene: &Scene) -> Vec<Verdict> {
 /// Whether a slot is used, and what it keeps back.
 fn slot(scene: &Scene, slot: &Slot) -> Option<Verdict> {
     let (limit, kept) = (scene.objectives.standby_away.0, scene.objectives.slot_kept.0);
-    let away = scene.memory.seen.get(&slot_key(slot)).map_or(0.0, |at| scene.age(*at));
+    let seen = scene.memory.seen.get(&slot_key(slot));
+    let away = seen.map_or(0.0, |at| scene.age(*at));
     let (state, message) = if slot.lost {
         (State::Critical, "WAL that it needs is gone: who uses it cannot go on".to_owned())
     } else if kept > 0 && slot.kept_bytes > kept {
         (State::Critical, format!("it keeps {} of WAL back", HumanBytes(slot.kept_bytes)))
+    } else if limit > 0.0 && seen.is_none() {
+        let message = "nobody receives from it, and since when cannot be remembered";
+        return Some(Verdict::new("slot", State::Unknown, message).about(&slot.name).hint(WRITE));
     } else if limit > 0.0 && away > limit {
         (
             State::Critical,

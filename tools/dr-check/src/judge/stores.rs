@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use dr_pipe::record::{Backup, Kind, State};
 
 use super::Scene;
@@ -82,7 +82,37 @@ pub fn locks(scene: &Scene) -> Vec<Verdict> {
                 "push with --lock-until, into a bucket with object lock: dr-push(1); dr-doctor(1) tells what a store enforces",
             ))
         };
-    scene.facts.storage.iter().filter_map(of).collect()
+    let mut verdicts: Vec<Verdict> = scene.facts.storage.iter().filter_map(of).collect();
+    // What is promised of a store that nobody asked must not pass for kept.
+    let (silent, asked) = (scene.silent(), |name: &str| scene.facts.storage.iter().any(|storage| storage.store == name));
+    let promised = scene.objectives.store.iter().filter(|tier| tier.lock.is_some_and(|lock| lock.0 > 0.0));
+    let unasked = promised.filter(|tier| !scene.facts.storage.is_empty() && !asked(&tier.name) && !silent.contains(&&*tier.name));
+    verdicts.extend(unasked.map(|tier| {
+        Verdict::new("lock", State::Unknown, "this store was not asked")
+            .about(&tier.name)
+            .hint("name it with --from (DR_FROM), as the objectives name it")
+    }));
+    verdicts
+}
+
+/// How old what stores and servers have said is: from facts of yesterday nobody sees what has failed since.
+pub fn facts(scene: &Scene) -> Vec<Verdict> {
+    let limit = scene.objectives.facts.0;
+    let stores = scene.facts.storage.iter().map(|storage| (storage.store.as_str(), storage.seen_at));
+    let servers = scene.facts.servers.iter().map(|server| (server.server.as_str(), server.seen_at));
+    let mut newest: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
+    for (name, at) in stores.chain(servers) {
+        let seen = newest.entry(name).or_insert(at);
+        *seen = at.max(*seen);
+    }
+    let oldest = newest.into_iter().min_by_key(|(_, at)| *at).filter(|_| limit > 0.0);
+    let of = |(name, at)| {
+        let age = scene.age(at);
+        let message = format!("what {name} said is {} old, of at most {}", span(age), span(limit));
+        let verdict = Verdict::new("facts-age", above(age, limit, State::Unknown), message).measured(age, limit, "seconds");
+        verdict.hint("see why dr-check --facts does not run, and judge what it says at once")
+    };
+    oldest.map(of).into_iter().collect()
 }
 
 /// How full the stores are whose size is known.
@@ -156,7 +186,10 @@ pub fn findings(scene: &Scene) -> Vec<Verdict> {
 
 /// The newest backup in a store, of a kind.
 fn newest_in<'a>(scene: &Scene<'a>, store: &str, kind: Option<Kind>) -> Option<&'a Backup> {
-    let there =
-        scene.facts.backups.iter().filter(|backup| backup.store == store && kind.is_none_or(|kind| kind == backup.manifest.kind));
-    there.max_by_key(|backup| backup.manifest.taken_at)
+    // Of a kind, that is: all there is of it, and not definitions or some tables.
+    let is_it = |backup: &&Backup| {
+        let manifest = &backup.manifest;
+        backup.store == store && kind.is_none_or(|kind| kind == manifest.kind && manifest.produced.only.is_none())
+    };
+    scene.facts.backups.iter().filter(is_it).max_by_key(|backup| backup.manifest.taken_at)
 }

@@ -111,6 +111,58 @@ fn f87_a_backup_from_the_future_is_critical() {
 }
 
 #[test]
+fn f87_whatever_is_from_the_future_is_told_and_what_is_remembered_of_it_counts_as_now() {
+    assert_eq!(world("").wal(1, 3, -301).state("clock"), Some(Critical), "the clock of a store hides how late WAL is");
+    assert_eq!(world("").drill(-301, |_| {}).state("clock"), Some(Critical));
+    assert_eq!(world("").dump(1).verified(true, Depth::Bytes, -301).state("clock"), Some(Critical));
+    let hidden = world("").run(Job::Dump, 10, 1).run(Job::Dump, -301, 0);
+    assert_eq!((hidden.state("job dump"), hidden.state("clock")), (Some(Critical), Some(Critical)));
+    let mut later = world("standbys = [\"b\"]").wal(1, 3, DAY).server("0/4000028", |_| {});
+    later.now += TimeDelta::days(300);
+    later.memory = later.judged().memory;
+    later.now -= TimeDelta::days(300);
+    later.facts.servers[0].written_lsn = Some("0/9000000".into());
+    later.memory = later.judged().memory;
+    later.now += TimeDelta::seconds(601);
+    assert_eq!((later.state("wal-lag"), later.state("standby b")), (Some(Critical), Some(Critical)));
+}
+
+#[test]
+fn what_was_said_long_ago_is_not_known_now() {
+    for mut world in [world("").server("0/1", |_| {}), world("").storage("/near", None)] {
+        world.now += TimeDelta::hours(1);
+        assert_eq!(world.state("facts-age"), Some(Ok));
+        world.now += TimeDelta::seconds(1);
+        assert_eq!(world.state("facts-age"), Some(Unknown));
+        world.objectives.facts.0 = 0.0;
+        assert_eq!(world.state("facts-age"), None);
+    }
+    assert_eq!(world("").dump(DAY).state("facts-age"), None, "a list of backups has no age");
+}
+
+#[test]
+fn where_nothing_can_be_remembered_who_is_away_is_not_known() {
+    let slots = |server: &mut dr_pipe::record::Server| server.slots = vec![slot(false, 0, false)];
+    let mut world = world("standbys = [\"b\"]").server("0/1", slots);
+    world.forgets = true;
+    assert_eq!((world.state("standby b"), world.state("slot s")), (Some(Unknown), Some(Unknown)));
+    world.facts.servers[0].replicas = vec![replica("b", "streaming", 0)];
+    world.facts.servers[0].slots[0].active = true;
+    assert_eq!((world.state("standby b"), world.state("slot s")), (Some(Ok), Some(Ok)));
+}
+
+#[test]
+fn what_is_promised_of_a_store_that_was_not_asked_is_not_kept() {
+    let locked = "[[store]]\nname = \"s3://b/pg/\"\nlock = \"30d\"";
+    assert_eq!(world(locked).dump(1).storage("s3://b/pg", None).state("lock s3://b/pg/"), Some(Unknown));
+    assert_eq!(world(locked).server("0/1", |_| {}).state("lock s3://b/pg/"), None, "no store was asked at all");
+    let mut part = world("[[store]]\nname = \"/near\"\ndump = \"1h\"").dump(1);
+    assert_eq!(part.state("store-dump-age /near"), Some(Ok));
+    part.facts.backups[0].manifest.produced.only = Some("schema".into());
+    assert_eq!(part.state("store-dump-age /near"), Some(Critical), "definitions alone are no backup of the data");
+}
+
+#[test]
 fn copies_are_counted_between_two_ages() {
     let two_stores = |age: i64| world("").dump(age).storage("/near", None).storage("s3://far/pg", None);
     assert_eq!(two_stores(LIMIT).state("copies"), Some(Warning));
@@ -201,6 +253,16 @@ fn wal_is_late_only_while_the_server_goes_on() {
     let mut silent = stored(DAY);
     silent.facts.wal[0].stored_at = None;
     assert_eq!(silent.state("wal-lag"), Some(Unknown));
+}
+
+#[test]
+fn wal_of_an_old_timeline_or_a_late_copy_makes_none_young() {
+    let mut switched = world("").wal(1, 9, DAY).wal(4, 4, DAY).server("0/6000000", |_| {});
+    let newest = &mut switched.facts.wal[1];
+    (newest.timeline, newest.first, newest.last) = (2, "000000020000000000000004".into(), "000000020000000000000004".into());
+    assert_eq!(switched.state("wal-lag"), Some(Critical), "timeline 1 went further, and is over");
+    assert_eq!(world("").wal(1, 9, 601).wal(1, 3, 1).state("wal-lag"), Some(Critical), "an old piece came late");
+    assert_eq!(world("").wal(1, 9, 601).wal(1, 9, 1).state("wal-lag"), Some(Critical), "a copy came late");
 }
 
 #[test]

@@ -24,12 +24,16 @@ struct Reached {
 }
 
 fn reached(scene: &Scene) -> Option<Reached> {
-    let wal = &scene.facts.wal;
     let until = |wal: &dr_pipe::record::Wal| {
         let size = SegmentSize::try_from(wal.wal_segment_bytes).ok()?;
         wal.until_lsn.as_deref().map_or_else(|| Some(wal.last.parse::<SegmentName>().ok()?.end(size)), |lsn| lsn.parse().ok())
     };
-    Some(Reached { until: wal.iter().filter_map(until).max()?, at: wal.iter().filter_map(|wal| wal.stored_at).max() })
+    // The newest timeline is that of the server, however far one before it went. And a copy of it that came late, or an old one
+    // that came today, does not make it younger.
+    let ends: Vec<_> = scene.facts.wal.iter().filter_map(|wal| Some(((wal.timeline, until(wal)?), wal.stored_at))).collect();
+    let last = ends.iter().map(|(end, _)| *end).max()?;
+    let at = ends.iter().filter(|(end, _)| *end == last).filter_map(|(_, at)| *at).min();
+    Some(Reached { until: last.1, at })
 }
 
 /// Whether the stores have all that the server has written; none where no server was asked.

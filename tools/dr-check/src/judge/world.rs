@@ -19,6 +19,7 @@ pub struct World {
     pub facts: Facts,
     pub objectives: Objectives,
     pub memory: Memory,
+    pub forgets: bool,
     pub now: DateTime<Utc>,
 }
 
@@ -29,6 +30,7 @@ impl World {
             facts: Facts::default(),
             objectives: Objectives::parse(objectives).unwrap(),
             memory: Memory::default(),
+            forgets: false,
             now: "2026-01-25T12:00:00Z".parse().unwrap(),
         }
     }
@@ -212,7 +214,7 @@ impl World {
     }
 
     pub fn judged(&self) -> Judged {
-        judge(Scene::new(&self.facts, &self.objectives, self.memory.clone(), self.now), "main")
+        judge(Scene::new(&self.facts, &self.objectives, self.memory.clone(), self.forgets, self.now), "main")
     }
 
     /// The check of that name, and of that subject if one is given after a blank; none where it is not watched.
