@@ -42,6 +42,15 @@ holds() {
     (cd "$1" && find main -type f ! -name RECOVERY.txt) | while read -r file; do cmp "$1/$file" "$2/$file"; done
 }
 
+@test "WAL is copied, too, where a store was silent when it was asked whether there is a base" {
+    back_up_cluster
+    mkdir bin && printf '#!/bin/bash\nif [ ! -e %q ]; then touch %q; exit 69; fi\nexec %q "$@"\n' \
+        "$PWD/asked" "$PWD/asked" "$(command -v dr-list)" >bin/dr-list && chmod 755 bin/dr-list
+    PATH=$PWD/bin:$PATH offsite
+    [ -e asked ]
+    holds store offsite
+}
+
 @test "backups and WAL are copied, without the key, and the database comes back from the copy" {
     back_up
     back_up_cluster

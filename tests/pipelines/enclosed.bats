@@ -136,6 +136,10 @@ processes() {
         run -64 "$PROJECT/scripts/enclose" $wide / true
         [[ $output == *"whoever sees / is not enclosed"* ]]
     done
+    # Libraries are seen where they are meant to be, and are not everything.
+    (cd seen && LD_LIBRARY_PATH=:. run -0 "$PROJECT/scripts/enclose" --own "$PWD/../own" ls "$PWD" && [ "$output" = file ])
+    LD_LIBRARY_PATH=/usr/lib:/ run -64 "$PROJECT/scripts/enclose" --own "$PWD/own" true
+    [ ! -e /sys. ]
     # Where it cannot be hidden, nothing runs.
     run ! "$PROJECT/scripts/enclose" --own "$PWD/nowhere" touch "$PWD/ran"
     [ ! -e ran ]

@@ -87,9 +87,16 @@ comes_back() {
     init() { as_plain env PGUSER=postgres "$HOST/lib/dr/init" main --key-dir "$HOST/stick" "$@"; }
     run -0 init --to "$HOST/run/store" --databases "shop postgres"
     before=$(cd "$HOST" && sha256sum run/etc/* stick/*)
+    cp "$HOST/run/etc/main.pub" "$HOST"
     run -0 init
     [[ $output == *"kept:  $HOST/run/etc/main.env"* ]]
     [ "$(cd "$HOST" && sha256sum run/etc/* stick/*)" = "$before" ]
+    # Stopped before it had written the public key, it has the same from the secret one.
+    rm "$HOST/run/etc/main.pub"
+    run -0 init
+    [ "$(cd "$HOST" && sha256sum run/etc/* stick/* | grep -v main.pub)" = "$(grep -v main.pub <<<"$before")" ]
+    grep -qxF "$(tail -n 1 "$HOST/run/etc/main.pub")" "$HOST/main.pub"
+    cp "$HOST/main.pub" "$HOST/run/etc/main.pub"
     # What it reads out of the settings is what it wrote.
     rm "$HOST/run/etc/main.recipients"
     sed 's/DATABASES=.*/DATABASES="mine"/' "$HOST/run/etc/main.env" >changed && cat changed >"$HOST/run/etc/main.env"
@@ -97,6 +104,20 @@ comes_back() {
     [[ $output == *"wrote: $HOST/run/etc/main.recipients"* ]]
     [ "$(cd "$HOST" && sha256sum run/etc/* stick/* | grep -v main.env)" = "$(grep -v main.env <<<"$before")" ]
     grep -q '^DATABASES="mine"$' "$HOST/run/etc/main.env"
+}
+
+@test "root has no home and runs no settings that others can write, and the state is where they say" {
+    [ "$(id -u)" = 0 ] || skip "not root"
+    from_cron() { on_host env -u HOME "$HOST/lib/dr/init" main --to "$HOST/run/store" --databases shop --user postgres --key-dir "$HOST/stick"; }
+    run -0 from_cron
+    [ -e "$HOST/run/state/stores.json" ]
+    echo '[ "$(id -u)" != 0 ] || touch "$HOST/root-was-here"' | sed "s:\$HOST:$HOST:" >>"$HOST/run/etc/main.env"
+    from_cron
+    [ -e "$HOST/root-was-here" ] && rm "$HOST/root-was-here"
+    chmod 666 "$HOST/run/etc/main.env"
+    run from_cron
+    [[ $output == *"others can write it"* ]]
+    [ ! -e "$HOST/root-was-here" ]
 }
 
 @test "on a terminal it asks, and shows the identities once, and nowhere keeps them" {

@@ -31,7 +31,8 @@ make() {
     [[ $stderr == *"none of 6 backups is verified"* ]]
     run -0 kept verify
     [ -z "$output" ]
-    run -0 kept prune --show
+    mkdir work && TMPDIR=$PWD/work run -0 kept prune --show
+    rmdir work
     [ "$(grep -c '^delete' <<<"$output")" = 1 ]
     [ "$(grep -c '^keep' <<<"$output")" = 5 ]
     # Where it could not be told, nothing is marked.

@@ -91,6 +91,44 @@ $(dr-list --database shop --latest --json | jq -r .name) true" ]
     nothing_is_left
 }
 
+@test "a database may have any name, and is proved by its own assertions" {
+    odd="a \"b\" \\ é"
+    createdb "$odd" && psql -qXc "CREATE TABLE guest AS SELECT 1 n" "$odd"
+    dr-dump "$odd" | dr-encrypt | dr-push && dr-seal <"$DR_RECEIPT" >/dev/null
+    dropdb "$odd"
+    export AMCHECK=no
+    echo "SELECT true" >"etc/main.$odd.assertions.sql"
+    run -0 drill restore-test main --all
+    [ "$(said '.passed, (.steps | map(.name) | join(" "))')" = "true backup server restore fingerprint assertions" ]
+    rm -r reports
+    echo "SELECT false" >"etc/main.$odd.assertions.sql"
+    run -1 drill restore-test main
+    [ "$(said '.issues[]')" = "step assertions failed: exit code 1" ]
+}
+
+# A store that does not answer dr-list once, the first time it is asked with these words, and then does.
+silent_once() {
+    mkdir -p bin && rm -f bin/asked
+    printf '#!/bin/bash\nif [[ "$*" == "%s" && ! -e %q ]]; then touch %q; exit 69; fi\nexec %q "$@"\n' \
+        "$1" "$PWD/bin/asked" "$PWD/bin/asked" "$(command -v dr-list)" >bin/dr-list && chmod 755 bin/dr-list
+}
+
+@test "f85 a store that was silent when it was asked what there is to prove lets no restore test pass" {
+    back_up
+    export AMCHECK=no
+    echo "SELECT false" >etc/main.shop.assertions.sql
+    silent_once "$(dr-list --latest --json | jq -r .name) --kind dump --json"
+    PATH=$PWD/bin:$PATH run -1 drill restore-test main
+    [ -e bin/asked ]
+    [[ $(said '.issues[]') == *"required step assertions did not run"* ]]
+    rm -r reports etc/main.shop.assertions.sql
+    # Nor is one database all of them.
+    silent_once "--kind dump --json"
+    PATH=$PWD/bin:$PATH run -69 drill restore-test main --all
+    [ -e bin/asked ]
+    nothing_is_left
+}
+
 @test "f85 restore-test of all databases fails where there is none, or no settings, and ends with a signal" {
     run -1 drill restore-test main --all
     [[ $(said '.issues[0]') == "step backup failed: "* ]]
@@ -145,6 +183,41 @@ reach() {
     [ -e kept/file ]
     "$PROJECT/scripts/throwaway-server" stop "$server"
     nothing_is_left
+}
+
+@test "a throw-away server is removed however little of it there is, and whatever it has forbidden" {
+    server=$DRILL_DIR/server
+    mkdir -m 711 "$server"
+    "$PROJECT/scripts/throwaway-server" stop "$server"
+    nothing_is_left
+    # Only for a user without rights of root a directory is closed.
+    install -d -o postgres -m 700 "$DRILL_DIR/own" 2>/dev/null || return 0
+    cp -r "$PROJECT/scripts" "$DRILL_DIR/own" && chmod -R a+rX "$DRILL_DIR/own/scripts"
+    as=(setpriv --reuid=postgres --regid=postgres --init-groups env -i -C / "PATH=$PATH" "$DRILL_DIR/own/scripts/throwaway-server")
+    "${as[@]}" start "$DRILL_DIR/own/server" 15 3>&-
+    psql -h "$DRILL_DIR/own/server/socket" -Xqc "COPY (SELECT) TO PROGRAM 'mkdir -p closed/closed && chmod 0 closed/closed closed'" postgres
+    "${as[@]}" stop "$DRILL_DIR/own/server"
+    [ ! -e "$DRILL_DIR/own/server" ]
+    rm -r "$DRILL_DIR/own"
+    nothing_is_left
+}
+
+@test "a throw-away server that never starts is not waited for without end" {
+    mkdir -m 755 "$SCRATCH/stuck"
+    ln -s /usr/lib/postgresql/15/bin/* "$SCRATCH/stuck" && rm "$SCRATCH/stuck/postgres"
+    printf '#!/bin/sh\ncase "$*" in *unix_socket_directories*) exec sleep 1000 ;; esac\nexec /usr/lib/postgresql/15/bin/postgres "$@"\n' >"$SCRATCH/stuck/postgres"
+    chmod 755 "$SCRATCH/stuck/postgres"
+    # It has waited for 595 of 600 seconds.
+    SECONDS=595 DR_PG_BINDIRS=$SCRATCH/stuck run -78 timeout 60 "$PROJECT/scripts/throwaway-server" start "$DRILL_DIR/server" 15
+    [[ $output == *"it does not start"* ]]
+    "$PROJECT/scripts/throwaway-server" stop "$DRILL_DIR/server"
+    nothing_is_left
+}
+
+@test "a verdict is not written over what somebody has laid in its place" {
+    touch kept && ln -s "$PWD/kept" steps.json
+    DR_DRILL_RECORD=$PWD/steps run ! drill drill-verdict restore-test restore
+    [ ! -s kept ] && [ ! -e reports ]
 }
 
 @test "counts fails where there is nothing to count, and where a name is no table" {

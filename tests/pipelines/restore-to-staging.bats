@@ -141,6 +141,19 @@ refused() {
     nothing_is_left
 }
 
+@test "restore-to-staging leaves nothing unmasked where somebody is in the database that it drops" {
+    cat >etc/mask.sql <<'END'
+SELECT current_database() AS here \gset
+\setenv PGDATABASE :here
+\! (psql -Xc 'SELECT pg_sleep(60)' >/dev/null 2>&1 </dev/null 3>&- &) && until [ "$(psql -XAtc "SELECT count(*) FROM pg_stat_activity WHERE query ~ '^SELECT pg_sleep'")" = 1 ]; do :; done
+SELECT 1 / 0;
+END
+    MASK=$PWD/etc/mask.sql run -1 restore
+    [[ $(said '.issues[0]') == "step mask failed: "* ]]
+    [ "$(staging -c "SELECT count(*) FROM pg_database WHERE datname LIKE 'dr\_staging%'" postgres)" = 0 ]
+    nothing_is_left
+}
+
 @test "restore-to-staging leaves everything as it was where the mask, or an assertion, fails" {
     before=$(staging -c "SELECT oid, datname FROM pg_database ORDER BY 1" postgres)
     echo "UPDATE hotel.guest SET nothing = 1" >etc/mask.sql

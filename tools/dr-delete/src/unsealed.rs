@@ -2,7 +2,7 @@
 //! in parts that nobody completes any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use chrono::{DateTime, Utc};
@@ -25,7 +25,7 @@ const TEMPORARY: &str = ".tmp-";
 /// What is left of one run.
 enum Left {
     Object(Listed),
-    File(PathBuf, u64),
+    File(String, u64),
     Upload(Unfinished),
 }
 
@@ -113,7 +113,7 @@ fn find(
         let left = uploads.iter().filter(is_old).map(|upload| (Rc::clone(store), cluster.clone(), Left::Upload(upload.clone())));
         found.extend(left);
         if !location.is_s3() {
-            let files = temporary(&Path::new(&location.to_string()).join(&cluster), before)?;
+            let files = temporary(Path::new(&location.to_string()), &cluster, before)?;
             found.extend(files.into_iter().map(|left| (Rc::clone(store), cluster.clone(), left)));
         }
     }
@@ -179,9 +179,10 @@ fn is_pushed(file: &str, stem: &str) -> bool {
 }
 
 /// Files of a directory that never got their names.
-fn temporary(folder: &Path, before: DateTime<Utc>) -> Result<Vec<Left>, Failure> {
+fn temporary(root: &Path, cluster: &str, before: DateTime<Utc>) -> Result<Vec<Left>, Failure> {
+    let folder = root.join(cluster);
     let mut found = Vec::new();
-    for entry in walkdir::WalkDir::new(folder) {
+    for entry in walkdir::WalkDir::new(&folder) {
         let look = |entry: walkdir::DirEntry| Ok::<_, walkdir::Error>((entry.metadata()?, entry));
         let (metadata, entry) = match entry.and_then(look) {
             Ok(both) => both,
@@ -191,8 +192,9 @@ fn temporary(folder: &Path, before: DateTime<Utc>) -> Result<Vec<Left>, Failure>
         };
         let written = metadata.modified().ok().map(DateTime::<Utc>::from);
         let unfinished = metadata.is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY);
-        if unfinished && written.is_some_and(|at| at < before) {
-            found.push(Left::File(entry.into_path(), metadata.len()));
+        let key = entry.path().strip_prefix(root).ok().and_then(Path::to_str);
+        if let Some(key) = key.filter(|_| unfinished && written.is_some_and(|at| at < before)) {
+            found.push(Left::File(key.to_owned(), metadata.len()));
         }
     }
     Ok(found)
@@ -208,14 +210,9 @@ impl Left {
                 let removed = store.remove(&key)?;
                 (key, bytes, removed)
             }
-            Left::File(path, bytes) => {
-                let name = path.display().to_string();
-                let key = name.strip_prefix(&store.location().to_string()).map_or(&*name, |key| key.trim_start_matches('/'));
-                match std::fs::remove_file(&path) {
-                    Ok(()) => (key.to_owned(), bytes, Removed::Gone),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    Err(error) => return Err(Failure::io(path.display(), &error)),
-                }
+            Left::File(key, bytes) => {
+                let removed = store.remove_temporary(&key)?;
+                (key, bytes, removed)
             }
             Left::Upload(upload) => {
                 let aborted = store.abort(&upload)?;

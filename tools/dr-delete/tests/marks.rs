@@ -111,7 +111,7 @@ fn a_tombstone_that_is_put_back_with_its_old_time_waits_anew() {
     // Marked 80 hours ago, and rescued, but somebody has kept the tombstone, time and all.
     let then = (support::now() - chrono::TimeDelta::hours(80)).to_rfc3339();
     let told = delete_first(1, &dumps);
-    let told: Vec<_> = told.lines().map(|line| format!("{}{then}\"}}\n", &line[..line.rfind("20").unwrap()])).collect();
+    let told: Vec<_> = told.lines().map(|line| format!("{}\"{then}\"}}\n", &line[..line.rfind("\"20").unwrap()])).collect();
     let marked = support::fed(world.delete_at("-80h", ""), &told.concat());
     assert_eq!((stderr_of(&marked, 0), states(&marked)), (String::new(), vec!["marked".to_owned()]));
     let name = &dumps[0].manifest.name;
@@ -157,7 +157,7 @@ fn what_is_due_goes_before_anything_is_marked() {
     stderr_of(&world.decide("", &delete_first(1, &dumps)), 0);
     let later = (support::now() + chrono::TimeDelta::hours(73)).to_rfc3339();
     let told = delete_first(2, &dumps);
-    let told: Vec<_> = told.lines().map(|line| format!("{}{later}\"}}\n", &line[..line.rfind("20").unwrap()])).collect();
+    let told: Vec<_> = told.lines().map(|line| format!("{}\"{later}\"}}\n", &line[..line.rfind("\"20").unwrap()])).collect();
     let output = support::fed(world.delete_at("+73h", "--max-age 30d"), &told.concat());
     assert_eq!((stderr_of(&output, 0), states(&output)), (String::new(), vec!["removed".to_owned(), "marked".to_owned()]));
 }

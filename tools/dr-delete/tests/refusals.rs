@@ -261,7 +261,7 @@ fn yesterdays_decisions_are_refused() {
     for (hours, good) in [(-23, true), (-25, false), (1, false)] {
         let then = (today + chrono::TimeDelta::hours(hours)).to_rfc3339();
         let told = delete_first(1, &dumps[..8]);
-        let told: Vec<_> = told.lines().map(|line| format!("{}{then}\"}}\n", &line[..line.rfind("20").unwrap()])).collect();
+        let told: Vec<_> = told.lines().map(|line| format!("{}\"{then}\"}}\n", &line[..line.rfind("\"20").unwrap()])).collect();
         if good {
             stderr_of(&world.decide("", &told.concat()), 0);
             stderr_of(&world.delete(&format!("--undelete {}", dumps[0].manifest.name)).output().unwrap(), 0);

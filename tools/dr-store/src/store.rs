@@ -231,6 +231,20 @@ impl Store {
         }
     }
 
+    /// Removes a file of a directory that never got its name, which [`Store::remove`] takes for no object; durable as there.
+    ///
+    /// # Errors
+    /// [`Error::Key`] for any other; as the store says.
+    pub fn remove_temporary(&self, key: &str) -> Result<Removed, Error> {
+        let (folder, name) = key.rsplit_once('/').unwrap_or(("", key));
+        let named = name.strip_prefix(key::TEMPORARY).ok_or(Error::Key { key: key.into(), why: "it names no temporary file" })?;
+        key::check(&format!("{folder}/{named}"))?;
+        match self {
+            Store::Directory(directory) => directory.remove(key),
+            Store::S3(_) => Ok(Removed::Absent),
+        }
+    }
+
     /// What time it is by the store's own clock; none for a directory, which has no clock but this host's.
     ///
     /// # Errors

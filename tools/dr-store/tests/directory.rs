@@ -95,6 +95,27 @@ on_a_directory! {
         assert_eq!(fs::metadata(root.join("main/dump/f")).unwrap().uid(), 0);
     }
 
+    fn who_owns_a_store_does_not_lead_root_into_that_of_another(root) {
+        let store = store(root);
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let theirs = tempfile::tempdir().unwrap();
+        fs::write(theirs.path().join("x"), "theirs").unwrap();
+        fs::write(theirs.path().join(".tmp-x"), "theirs").unwrap();
+        std::os::unix::fs::symlink(theirs.path(), root.join("main")).unwrap();
+        for owner in [65533, 65534] {
+            std::os::unix::fs::lchown(root.join("main"), Some(owner), Some(owner)).unwrap();
+            chown(theirs.path(), Some(65534), Some(65534)).unwrap();
+            let own = owner == 65534;
+            assert_eq!(store.put("main/y", b"y").is_ok(), own);
+            assert_eq!(store.remove_temporary("main/.tmp-x").is_ok(), own);
+            assert_eq!(store.remove("main/x").is_ok(), own);
+            assert_eq!(names(theirs.path()), if own { vec!["y"] } else { vec![".tmp-x", "x"] });
+        }
+        assert!(store.remove_temporary("main/y").is_err(), "that has its name");
+    }
+
     fn the_time_of_the_last_change_cannot_be_set(root) {
         let store = store(root);
         assert_eq!(store.changed_at("main/x").unwrap(), None);
@@ -285,6 +306,6 @@ fn a_removal_is_durable_when_it_is_told() {
     assert!(traced.output().unwrap().status.success());
     let trace = fs::read_to_string(scratch.path().join("trace")).unwrap();
     let lines: Vec<_> = trace.lines().collect();
-    let removed = lines.iter().rposition(|line| line.contains("unlink") && line.contains("main/dump/x\"")).unwrap();
+    let removed = lines.iter().rposition(|line| line.contains("unlinkat(") && line.contains("main/dump>, \"x\"")).unwrap();
     assert!(lines[removed..].iter().any(|line| line.contains("fsync(") && line.contains("store/main/dump>")), "{trace}");
 }

@@ -3,7 +3,7 @@
 //! What root makes in a store of somebody else's belongs to that one, or he could not read his own store any more.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Gid, Mode, OFlags, Uid};
@@ -53,9 +53,9 @@ impl Folder {
                 inside
             }
             Err(Errno::EXIST) => match open(above, part, OFlags::NOFOLLOW) {
-                // A link may lead out of the store: what lies there is of whoever owns it there, and not given to who laid the link.
+                // What lies there is of whoever owns it there, and not given to who laid the link.
                 Err(Errno::NOTDIR | Errno::LOOP) => {
-                    let elsewhere = open(above, part, OFlags::empty())?;
+                    let elsewhere = follow(above, part)?;
                     self.owner = Owner::of(&elsewhere)?;
                     elsewhere
                 }
@@ -68,6 +68,27 @@ impl Folder {
         self.directory = inside;
         Ok(())
     }
+}
+
+/// Opens `root/folder`, which has to be there.
+pub(super) fn existing(root: &Path, folder: &str) -> io::Result<OwnedFd> {
+    let mut parts = folder.split('/').filter(|part| !part.is_empty());
+    parts.try_fold(open(CWD, root, OFlags::empty())?, |above, part| match open(&above, part, OFlags::NOFOLLOW) {
+        Err(Errno::NOTDIR | Errno::LOOP) => follow(above.as_fd(), part),
+        opened => Ok(opened?),
+    })
+}
+
+/// Opens what a link leads to. It was laid by root, by us, or by whose that is: else the owner of a store could lead us into that of
+/// another, where we are to write or remove what he may not.
+fn follow(above: BorrowedFd<'_>, part: &str) -> io::Result<OwnedFd> {
+    let link = fs::openat(above, part, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let laid = fs::fstat(&link)?.st_uid;
+    let inside = open(above, fs::readlinkat(&link, "", Vec::new())?, OFlags::empty())?;
+    if [0, geteuid().as_raw(), fs::fstat(&inside)?.st_uid].contains(&laid) {
+        return Ok(inside);
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{part} is a link by somebody else than whose it leads to")))
 }
 
 impl Owner {

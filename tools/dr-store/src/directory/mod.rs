@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use rustix::fs::{self, AtFlags};
 
 pub(crate) use publish::DirectoryUpload;
 pub(crate) use read::FileReader;
@@ -97,11 +98,13 @@ impl Directory {
     }
 
     pub(crate) fn remove(&self, key: &str) -> Result<Removed, Error> {
-        match std::fs::remove_file(self.root.join(key)) {
-            Ok(()) => {
-                let folder = self.root.join(key.rsplit_once('/').map_or("", |(folder, _)| folder));
-                publish::sync_directory(&folder).map(|()| Removed::Gone)
-            }
+        let (folder, name) = key.rsplit_once('/').unwrap_or(("", key));
+        let removed = folders::existing(&self.root, folder).and_then(|folder| {
+            fs::unlinkat(&folder, name, AtFlags::empty())?;
+            Ok(folder)
+        });
+        match removed {
+            Ok(folder) => fs::fsync(folder).map(|()| Removed::Gone).map_err(|error| Error::io(self.object(key), error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.still_mounted().map(|()| Removed::Absent),
             Err(error) => Err(Error::io(self.object(key), error)),
         }
