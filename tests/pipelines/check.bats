@@ -112,3 +112,16 @@ metric() {
     run -64 "$PROJECT/scripts/check" main more
     DR_ETC=$PWD run -78 "$PROJECT/scripts/check" main
 }
+
+@test "a host that backs up is watched by its directories, and a channel that is broken hides nothing" {
+    back_up && back_up
+    watch 'verified = 0' '[age]' 'drill = 0' 'verify = 0'
+    sed -i "s|^DR_FROM=.*|DR_TO=$PWD/store,s3://acme-dr/pg|" etc/main.env
+    run -0 run_script check main
+    [ "$(metric 'pg_dr_check_state{cluster="main",check="dump-age"')" = 0 ]
+    mail_to_a_file && rm mailer
+    mv store gone
+    run ! run_script check main
+    [[ $output == *"ops.toml"* ]]
+    [ "$(grep '^{' <<<"$output" | jq -r 'select(.check == "store") | .state')" = critical ]
+}

@@ -14,8 +14,7 @@ const KINDS: [Kind; 3] = [Kind::Dump, Kind::Base, Kind::Files];
 /// Whether there is any backup, where stores were asked.
 pub fn any(scene: &Scene) -> Vec<Verdict> {
     let silent = scene.silent();
-    let asked = scene.facts.checks.iter().any(|check| check.check == "store");
-    if scene.facts.storage.is_empty() && !asked && scene.backups.is_empty() {
+    if !scene.asked() && scene.backups.is_empty() {
         return Vec::new();
     }
     let count = scene.backups.len() as f64;

@@ -60,6 +60,11 @@ impl<'a> Scene<'a> {
         ((self.now - at).num_milliseconds() as f64 / 1000.0).max(0.0)
     }
 
+    /// Whether any store was asked.
+    fn asked(&self) -> bool {
+        !self.facts.storage.is_empty() || self.facts.checks.iter().any(|check| check.check == "store")
+    }
+
     /// Stores that did not answer.
     fn silent(&self) -> Vec<&'a str> {
         let silent = self.facts.checks.iter().filter(|check| check.check == "store" && check.state != State::Ok);

@@ -315,6 +315,7 @@ fn what_would_be_lost_is_what_no_backup_shows() {
     let two = world("rpo = \"1d\"").dump(1).backup(Kind::Dump, Some("crm"), DAY + 1, 1);
     assert_eq!(two.state("rpo"), Some(Critical), "of the databases the worst counts");
     assert_eq!(world("rpo = \"1d\"").silent("/near").state("rpo"), Some(Unknown));
+    assert_eq!(world("rpo = \"1d\"").server("0/1", |_| {}).state("rpo"), Some(Unknown), "no store was asked");
     assert_eq!(world("").dump(DAY).state("rpo"), None);
 }
 

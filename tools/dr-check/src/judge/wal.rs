@@ -174,6 +174,9 @@ pub fn rpo(scene: &Scene) -> Vec<Verdict> {
             let message = format!("if the cluster were lost now, {} would be lost, of at most {}", span(lost), span(limit));
             Verdict::new("rpo", above(lost, limit, State::Critical), message).measured(lost, limit, "seconds").hint(hint)
         }
+        None if !scene.asked() && scene.facts.wal.is_empty() => {
+            Verdict::new("rpo", State::Unknown, "no store was asked").hint("name the stores with --from, or DR_FROM")
+        }
         None if scene.silent().is_empty() => {
             Verdict::new("rpo", State::Critical, "if the cluster were lost now, all would be lost").hint(hint)
         }
