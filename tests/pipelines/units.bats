@@ -148,7 +148,7 @@ watch_for_secrets
 all
 ls /var/lib/dr/runs-main.jsonl 2>/dev/null || echo nothing was done
 export box given && unshare --mount bash -c "mount -t tmpfs none /run/systemd; $(declare -p given); $(declare -f all); all"
-grep -vc '"job":"wal"' /var/lib/dr/runs-main.jsonl || true
+grep -vc "\"job\":\"wal\"" /var/lib/dr/runs-main.jsonl || true
 secrets_seen'
     echo "$output"
     # While drill-pitr waits for WAL, it says that it is not there yet; and a check that finds something says it.
