@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// Lies in a directory whose restore is not complete.
 pub const MARKER: &str = "dr-recover.json";
+/// The same while it is written.
+const UNFINISHED: &str = "dr-recover.json.new";
 
 /// What is being restored: whoever finds it knows what the files around it are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +81,8 @@ pub fn look(path: &Path) -> Result<State, Failure> {
     for entry in fs::read_dir(path).map_err(failed)? {
         names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
     }
+    // A run that was killed before anything else was there.
+    names.retain(|name| name != UNFINISHED);
     names.sort_unstable();
     Ok(if names.is_empty() { State::Free } else { State::Taken(names.into_iter().take(5).collect()) })
 }
@@ -133,26 +137,36 @@ pub fn make(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// 74 or 77 as the file system says.
 pub fn mark(path: &Path, marker: &Marker) -> Result<(), Failure> {
-    let file = path.join(MARKER);
+    let (file, unfinished) = (path.join(MARKER), path.join(UNFINISHED));
     let failed = |error: io::Error| Failure::io(file.display(), &error);
     let text = serde_json::to_vec(marker).expect("texts and numbers make JSON");
-    let mut open = File::create(&file).map_err(failed)?;
+    // Half of it would look like somebody else's.
+    let mut open = File::create(&unfinished).map_err(failed)?;
     open.write_all(&text).and_then(|()| open.sync_all()).map_err(failed)?;
+    fs::rename(&unfinished, &file).map_err(failed)?;
     File::open(path).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
-/// Renames a directory to `<path>_before_<time>`, and gives that name.
+/// Renames a directory to `<path>_before_<time>`, or with a number behind that where it is taken, and gives that name.
 ///
 /// # Errors
-/// 73 where that name is taken too; 74 where it cannot be renamed, such as a mount point.
+/// 74 where it cannot be renamed, such as a mount point.
 pub fn move_aside(path: &Path, now: DateTime<Utc>) -> Result<PathBuf, Failure> {
-    let aside = beside(path, &format!("before_{}", now.format("%Y%m%dT%H%M%SZ")));
-    renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE).map_err(|error| {
-        let mut failure = Failure::io(format!("renaming {} to {}", path.display(), aside.display()), &error.into());
-        failure.hint =
-            "it cannot be renamed where a file system is mounted on it: move what is in it by hand; nothing was written".into();
-        failure
-    })?;
+    let dated = beside(path, &format!("before_{}", now.format("%Y%m%dT%H%M%SZ")));
+    let mut aside = dated.clone();
+    for number in 2.. {
+        match renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::EXIST) => aside = beside(&dated, &number.to_string()),
+            Err(error) => {
+                let mut failure = Failure::io(format!("renaming {} to {}", path.display(), aside.display()), &error.into());
+                failure.hint =
+                    "it cannot be renamed where a file system is mounted on it: move what is in it by hand; nothing was written"
+                        .into();
+                return Err(failure);
+            }
+            Ok(()) => break,
+        }
+    }
     Ok(aside)
 }
 
@@ -182,4 +196,23 @@ pub fn free(path: &Path) -> Result<(u64, u64), Failure> {
     let failed = |error: io::Error| Failure::io(there.display(), &error);
     let space = rustix::fs::statvfs(there).map_err(|error| failed(error.into()))?;
     Ok((fs::metadata(there).map_err(failed)?.dev(), space.f_bavail.saturating_mul(space.f_frsize)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn f81_a_mark_that_was_not_finished_is_nobodys_and_two_are_moved_aside_within_a_second() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("x");
+        let now = "2026-01-25T02:00:00Z".parse().unwrap();
+        for expected in ["x_before_20260125T020000Z", "x_before_20260125T020000Z_2", "x_before_20260125T020000Z_3"] {
+            make(&path).unwrap();
+            fs::write(path.join(UNFINISHED), "{").unwrap();
+            assert!(matches!(look(&path).unwrap(), State::Free));
+            assert_eq!(move_aside(&path, now).unwrap(), scratch.path().join(expected));
+        }
+    }
 }
