@@ -143,7 +143,9 @@ pub fn mark(path: &Path, marker: &Marker) -> Result<(), Failure> {
     // Half of it would look like somebody else's.
     let mut open = File::create(&unfinished).map_err(failed)?;
     open.write_all(&text).and_then(|()| open.sync_all()).map_err(failed)?;
-    fs::rename(&unfinished, &file).map_err(failed)?;
+    #[expect(clippy::disallowed_methods, reason = "the marker of an earlier run of the same restore is replaced")]
+    let renamed = fs::rename(&unfinished, &file);
+    renamed.map_err(failed)?;
     File::open(path).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
