@@ -7,7 +7,8 @@ load pipelines
 watch() {
     mkdir -p etc
     printf '%s\n' "DR_FROM=$PWD/store" "DR_PUBLIC_KEY=$KEYS/signs.pub" "DR_METRICS=$PWD/dr.prom" "DR_CHANNELS=$PWD/etc/channels" >etc/main.env
-    printf '%s\n' "$@" >etc/main.objectives.toml
+    # How full this disk is, is not what is tested.
+    printf '%s\n' "storage_used = 0" "$@" >etc/main.objectives.toml
 }
 
 # A channel whose mails come into the file mails.
@@ -62,7 +63,7 @@ metric() {
     back_up
     watch 'rpo = "soon"'
     run -78 run_script check main
-    [[ $output == *"main.objectives.toml: line 1"* ]]
+    [[ $output == *"main.objectives.toml: line 2"* ]]
     [ ! -e dr.prom ]
 }
 

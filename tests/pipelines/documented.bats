@@ -5,7 +5,7 @@
 read_by() {
     local script=$PROJECT/scripts/$1
     comm -23 <(grep -v '^ *#' "$script" | grep -oE '\$\{?[A-Z][A-Z_0-9]+' | tr -d '${' | sort -u) \
-        <({ grep -oE '^[A-Z_]+=' "$script" | tr -d '='; printf '%s\n' BASHPID ENCLOSE NF PATH PIPESTATUS PWD; } | sort)
+        <({ grep -oE '^[A-Z_]+=' "$script" | tr -d '='; printf '%s\n' BASHPID ENCLOSE NF PATH PIPESTATUS PWD SECONDS; } | sort)
 }
 
 @test "every setting that a script of drills or of keeping reads is in its page" {

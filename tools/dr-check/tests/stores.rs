@@ -263,6 +263,8 @@ fn a_lock_is_read_back_from_the_store() {
 #[test]
 fn as_a_plugin_it_answers_in_one_line_and_exits_as_they_do() {
     let world = World::new();
+    // How full this disk is, is not what is tested.
+    world.promise("storage_used = 0");
     let plugin = |args: &[&str]| {
         let output = output(world.tool("dr-check").args(["--nagios", "--now", &rfc3339(world.now)]).args(args));
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
@@ -270,10 +272,10 @@ fn as_a_plugin_it_answers_in_one_line_and_exits_as_they_do() {
     let (code, text) = plugin(&NEAR);
     assert!(code == 2 && text.starts_with("DR CRITICAL - main: 1 of "), "{code} {text}");
     world.dump("near", 1, 10);
-    world.promise("recipients = 0\n[age]\nverify = 0");
+    world.promise("recipients = 0\nstorage_used = 0\n[age]\nverify = 0");
     let (code, text) = plugin(&NEAR);
     assert!(code == 1 && text.starts_with("DR WARNING - main: 1 of ") && text.contains("drill-age"), "{code} {text}");
-    world.promise("recipients = 0\n[age]\nverify = 0\ndrill = 0");
+    world.promise("recipients = 0\nstorage_used = 0\n[age]\nverify = 0\ndrill = 0");
     let (code, text) = plugin(&NEAR);
     assert!(
         code == 0 && text.starts_with("DR OK - main: ") && text.contains(" | 'backups'=1;;1: 'dump-age shop'=3600s;;93600"),
