@@ -62,21 +62,15 @@ fn take(plan: &Plan<'_>, session: Session, output: File) -> Result<Taken, Failur
 }
 
 fn produced(facts: &Facts, taken: Taken) -> Produced {
+    let stopped_at = taken.base.stopped_at;
     Produced {
-        kind: Kind::Base,
-        taken_at: taken.base.stopped_at,
-        suffix: SUFFIX.into(),
         host: rustix::system::uname().nodename().to_str().ok().map(str::to_owned),
-        database: None,
-        only: None,
         server_version: Some(facts.server_version),
         system_identifier: Some(facts.system_identifier.clone()),
-        command: None,
         plain_bytes: Some(taken.finished.plain_bytes),
-        tables: None,
-        rows: None,
         archive: Some(taken.finished.root),
         base: Some(taken.base),
+        ..Produced::new(Kind::Base, stopped_at, SUFFIX)
     }
 }
 

@@ -158,20 +158,16 @@ fn produced(about: About, finished: &Finished, reading: &Reading) -> Produced {
         Scope { .. } => None,
     };
     Produced {
-        kind: Kind::Dump,
-        taken_at: about.taken_at,
-        suffix: SUFFIX.into(),
         host: host(),
         database: Some(about.database),
         only: only.map(str::to_owned),
         server_version: Some(about.server.version),
         system_identifier: about.server.system_identifier,
-        command: None,
         plain_bytes: Some(finished.plain_bytes),
         tables: Some(about.tables.len() as u64),
         rows: Some(reading.rows),
         archive: Some(finished.root),
-        base: None,
+        ..Produced::new(Kind::Dump, about.taken_at, SUFFIX)
     }
 }
 

@@ -58,22 +58,7 @@ impl World {
             recipients: vec!["age1recipient".into()],
             tags: Vec::new(),
             stores: Vec::new(),
-            produced: Produced {
-                kind: Kind::Dump,
-                taken_at: at,
-                suffix: "tar.zst".into(),
-                host: None,
-                database: None,
-                only: None,
-                server_version: None,
-                system_identifier: None,
-                command: None,
-                plain_bytes: None,
-                tables: None,
-                rows: None,
-                archive: None,
-                base: None,
-            },
+            produced: Produced::new(Kind::Dump, at, "tar.zst"),
             tools: Vec::new(),
         }
     }

@@ -79,20 +79,10 @@ fn start(started_at: DateTime<Utc>, args: &Args, suffix: &str) -> Record {
 
 fn receipt(started_at: DateTime<Utc>, args: &Args, suffix: String, written: Extent) -> Record {
     let produced = Produced {
-        kind: args.kind,
-        taken_at: started_at,
-        suffix,
         host: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
         database: args.database.clone(),
-        only: None,
-        server_version: None,
-        system_identifier: None,
         command: Some(redact::command(&args.command)),
-        plain_bytes: None,
-        tables: None,
-        rows: None,
-        archive: None,
-        base: None,
+        ..Produced::new(args.kind, started_at, suffix)
     };
     Record::Receipt(Box::new(Receipt {
         output: Some(written),

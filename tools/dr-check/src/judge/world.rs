@@ -255,22 +255,7 @@ fn manifest(kind: Kind, database: Option<&str>, at: DateTime<Utc>, bytes: u64) -
         recipients: vec!["age1".into(), "age2".into()],
         tags: Vec::new(),
         stores: Vec::new(),
-        produced: Produced {
-            kind,
-            taken_at: at,
-            suffix: "tar.zst".into(),
-            host: None,
-            database: database.map(Into::into),
-            only: None,
-            server_version: None,
-            system_identifier: None,
-            command: None,
-            plain_bytes: None,
-            tables: None,
-            rows: None,
-            archive: None,
-            base: None,
-        },
+        produced: Produced { database: database.map(Into::into), ..Produced::new(kind, at, "tar.zst") },
         tools: Vec::new(),
     }
 }

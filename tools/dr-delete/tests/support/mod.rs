@@ -31,22 +31,7 @@ pub fn dump(hours_ago: i64) -> Made {
     let at = Utc::now() - TimeDelta::hours(hours_ago);
     let bytes = format!("a dump of {at}").into_bytes();
     let name = format!("main_dump_{}_{:04x}", at.format("%Y%m%dT%H%M%SZ"), hours_ago & 0xffff);
-    let produced = Produced {
-        kind: Kind::Dump,
-        taken_at: at,
-        suffix: "bin".into(),
-        host: None,
-        database: Some("shop".into()),
-        only: None,
-        server_version: None,
-        system_identifier: None,
-        command: None,
-        plain_bytes: None,
-        tables: None,
-        rows: None,
-        archive: None,
-        base: None,
-    };
+    let produced = Produced { database: Some("shop".into()), ..Produced::new(Kind::Dump, at, "bin") };
     let manifest = Manifest {
         format: 1,
         cluster: "main".into(),

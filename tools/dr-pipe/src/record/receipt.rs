@@ -141,6 +141,28 @@ pub struct Produced {
     pub base: Option<Base>,
 }
 
+impl Produced {
+    /// Of this kind, as it was at a moment; nothing else is said of it.
+    pub fn new(kind: Kind, taken_at: DateTime<Utc>, suffix: impl Into<String>) -> Produced {
+        Produced {
+            kind,
+            taken_at,
+            suffix: suffix.into(),
+            host: None,
+            database: None,
+            only: None,
+            server_version: None,
+            system_identifier: None,
+            command: None,
+            plain_bytes: None,
+            tables: None,
+            rows: None,
+            archive: None,
+            base: None,
+        }
+    }
+}
+
 /// The last zstd frame of an archive: it holds the digests of the table of contents, which holds those of every frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveRoot {

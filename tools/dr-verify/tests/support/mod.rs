@@ -209,22 +209,7 @@ pub fn key(manifest: &Manifest) -> String {
 pub fn dump(number: u32, bytes: &[u8]) -> Manifest {
     let at: DateTime<Utc> = format!("2026-01-{:02}T02:00:00Z", number % 28 + 1).parse().unwrap();
     let name = format!("main_dump_202601{:02}T020000Z_{number:04x}", number % 28 + 1);
-    let produced = Produced {
-        kind: Kind::Dump,
-        taken_at: at,
-        suffix: "bin".into(),
-        host: None,
-        database: None,
-        only: None,
-        server_version: None,
-        system_identifier: None,
-        command: None,
-        plain_bytes: None,
-        tables: None,
-        rows: None,
-        archive: None,
-        base: None,
-    };
+    let produced = Produced::new(Kind::Dump, at, "bin");
     Manifest {
         format: 1,
         cluster: "main".into(),
