@@ -124,8 +124,7 @@ impl<'a> Known<'a> {
             page.set(LAST_CODE, &labels, f64::from(run.exit_code.unwrap_or(75)));
             page.set(LAST_DURATION, &labels, (run.finished_at - run.started_at).num_milliseconds() as f64 / 1000.0);
             let backs_up = matches!(run.job, Job::Dump | Job::Base | Job::Files);
-            // A check that found something wrong has done what it is for.
-            if run.succeeded || run.job == Job::Check && run.exit_code == Some(1) {
+            if run.is_done() {
                 // Of what a job stores, the stores know best when that was.
                 let stores = backs_up || run.job == Job::Wal;
                 if !stores || !page_has(self, run.job) {

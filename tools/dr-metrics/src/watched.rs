@@ -76,8 +76,8 @@ fn add_storage(page: &mut Page, storage: &Storage) {
     if let (Some(capacity), Some(free)) = (storage.capacity_bytes.filter(|bytes| *bytes > 0), storage.free_bytes) {
         page.set(CAPACITY, &labels, capacity as f64);
         page.set(FREE, &labels, free as f64);
-        page.set(USED, &labels, capacity.saturating_sub(free) as f64 / capacity as f64);
     }
+    storage.used_ratio().into_iter().for_each(|used| page.set(USED, &labels, used));
 }
 
 fn add_server(page: &mut Page, server: &Server) {

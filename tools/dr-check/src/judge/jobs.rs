@@ -27,11 +27,11 @@ fn runs<'a>(scene: &Scene<'a>, job: Job) -> impl Iterator<Item = &'a Run> + use<
 fn last_run(scene: &Scene, job: Job) -> Option<Verdict> {
     let mut runs = runs(scene, job);
     let last = runs.next()?;
-    if is_done(last) {
+    if last.is_done() {
         let message = format!("it succeeded at {} on {}", moment(last.finished_at), last.host);
         return Some(Verdict::new("job", State::Ok, message).about(job.name()).measured(0.0, 0.0, "count"));
     }
-    let failures = 1 + runs.take_while(|run| !is_done(run)).count();
+    let failures = 1 + runs.take_while(|run| !run.is_done()).count();
     let state = match job {
         Job::Dump | Job::Base | Job::Files | Job::Wal | Job::Drill => State::Critical,
         Job::Verify | Job::Prune | Job::Copy | Job::Check => State::Warning,
@@ -41,11 +41,6 @@ fn last_run(scene: &Scene, job: Job) -> Option<Verdict> {
     let message = format!("it {} at {} on {}{times}{words}", ended(last), moment(last.finished_at), last.host);
     let verdict = Verdict::new("job", state, message).about(job.name()).measured(failures as f64, 0.0, "count");
     Some(verdict.hint("the journal of that host has all it said; run it by hand to see it fail"))
-}
-
-/// Whether a run has done what the job is for. A check that found something wrong has, and must not be wrong for that the next time.
-fn is_done(run: &Run) -> bool {
-    run.succeeded || run.job == Job::Check && run.exit_code == Some(1)
 }
 
 fn ended(run: &Run) -> String {
@@ -69,7 +64,7 @@ fn age(scene: &Scene, job: Job) -> Option<Verdict> {
         Job::Copy => ("copy-age", "run scripts/copy-offsite every day"),
         _ => ("check-age", "run scripts/check every few minutes"),
     };
-    let run = runs(scene, job).find(|run| is_done(run)).map(|run| run.finished_at);
+    let run = runs(scene, job).find(|run| run.is_done()).map(|run| run.finished_at);
     Some(match run.max(proof(scene, job)) {
         Some(last) => {
             let age = scene.age(last);

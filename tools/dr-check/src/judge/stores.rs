@@ -119,8 +119,7 @@ pub fn facts(scene: &Scene) -> Vec<Verdict> {
 pub fn used(scene: &Scene) -> Vec<Verdict> {
     let limit = scene.objectives.storage_used;
     let of = |storage: &dr_pipe::record::Storage| {
-        let (capacity, free) = (storage.capacity_bytes.filter(|bytes| *bytes > 0)?, storage.free_bytes?);
-        let used = capacity.saturating_sub(free) as f64 / capacity as f64 * 100.0;
+        let (used, free) = (storage.used_ratio()? * 100.0, storage.free_bytes?);
         let message = format!("{used:.0} % are used, {} are free", indicatif::HumanBytes(free));
         let verdict = Verdict::new("storage-used", above(used, limit, State::Warning), message).about(&storage.store);
         Some(

@@ -88,6 +88,13 @@ pub struct Run {
     pub message: Option<String>,
 }
 
+impl Run {
+    /// Whether it has done what the job is for. A check that found something wrong has, and must not be wrong for that the next time.
+    pub fn is_done(&self) -> bool {
+        self.succeeded || self.job == Job::Check && self.exit_code == Some(1)
+    }
+}
+
 /// A standby, or another receiver of WAL, that is connected to a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
@@ -183,6 +190,14 @@ pub struct Storage {
     pub locked_until: Option<DateTime<Utc>>,
     /// When the store was asked.
     pub seen_at: DateTime<Utc>,
+}
+
+impl Storage {
+    /// How full its file system is, from 0 to 1; none where that is not known.
+    pub fn used_ratio(&self) -> Option<f64> {
+        let (capacity, free) = (self.capacity_bytes.filter(|bytes| *bytes > 0)?, self.free_bytes?);
+        Some(capacity.saturating_sub(free) as f64 / capacity as f64)
+    }
 }
 
 /// What a check has come to.
