@@ -20,7 +20,7 @@ as_server() (
     if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "${words[@]}"; else "${words[@]}"; fi 3>&-
 )
 
-# A base backup of the cluster, by default with the WAL that it needs; and the segment of WAL after it.
+# A base backup of the cluster, by default with the WAL that it needs; and the segment of WAL that the server ends with.
 back_up_cluster() {
     rm -f "$DR_RECEIPT"
     dr-base "${@:---with-wal}" | dr-encrypt | dr-push
@@ -114,8 +114,9 @@ holds() {
     psql -qXc "SELECT pg_drop_replication_slot('monthly')" postgres
     offsite "MONTHLY_TO=$at/store" "MONTHLY_STORAGE_CLASS=DEEP_ARCHIVE"
     [ "$(dr-list --json | jq -r .produced.base.wal)" = verified ]
-    # No other WAL than that.
-    [ "$(basename "$(object .zst.age "$at/store/main/wal")")" = "$SEGMENT.zst.age" ]
+    # The WAL from its start to its stop, and no other.
+    needs=$(dr-list --json | jq -r '.produced.base | "SELECT pg_walfile_name(\u0027\(.start_lsn, .stop_lsn)\u0027);"' | psql -AtX postgres | sort -u)
+    [ "$(object .zst.age "$at/store/main/wal" | xargs -n 1 basename -s .zst.age | sort)" = "$needs" ]
     [ "$(object .zst.age offsite/main/wal | wc -l)" -gt 1 ]
     rm -r store offsite
     cp "$(command -v dr-recover)" "$(command -v dr-wal-fetch)" "$KEYS/identity" "$KEYS/signs.pub" "$at"

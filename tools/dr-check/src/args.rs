@@ -1,11 +1,11 @@
 //! What dr-check is told.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use dr_catalogue::{FromArgs, PublicKeyArgs};
 use dr_pipe::args::cluster_name;
+use dr_pipe::table::TableArgs;
 use dr_postgres::ConnectArgs;
 use dr_store::StoreArgs;
 
@@ -57,13 +57,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = dr_pipe::args::moment)]
     pub now: Option<DateTime<Utc>>,
 
-    /// Print JSON Lines, even on a terminal
-    #[arg(long, conflicts_with = "table")]
-    json: bool,
-
-    /// Print a table, even into a pipe
-    #[arg(long)]
-    table: bool,
+    #[command(flatten)]
+    pub table: TableArgs,
 
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong)]
@@ -100,11 +95,6 @@ impl Args {
     /// Which signatures are trusted.
     pub fn public_key(&self) -> PublicKeyArgs {
         PublicKeyArgs { public_key: self.public_key.clone() }
-    }
-
-    /// Whether people read the answer.
-    pub fn wants_table(&self) -> bool {
-        self.table || !self.json && std::io::stdout().is_terminal()
     }
 }
 

@@ -37,7 +37,7 @@ pub fn check(args: &Args) -> Outcome {
     }
     match () {
         () if args.nagios => plugin::print(&args.cluster, &judged.checks)?,
-        () if args.wants_table() => print::table(&judged.checks)?,
+        () if args.table.wanted() => print::table(&judged.checks)?,
         () => print::records(&judged.checks.iter().cloned().map(|check| Record::Check(Box::new(check))).collect::<Vec<_>>())?,
     }
     let good = judged.checks.iter().all(|check| check.state == State::Ok);

@@ -7,6 +7,7 @@ use clap::builder::FalseyValueParser;
 use dr_catalogue::FromArgs;
 use dr_crypt::{IdentityArgs, RecipientArgs};
 use dr_pipe::args::cluster_name;
+use dr_pipe::table::TableArgs;
 use dr_pipe::{Exit, Failure};
 use dr_postgres::ConnectArgs;
 use dr_store::{Location, LockMode, LockUntil, StoreArgs};
@@ -69,13 +70,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR", env = "DR_RECEIVE_DIR")]
     pub receive_dir: Option<PathBuf>,
 
-    /// Print JSON Lines, even on a terminal
-    #[arg(long, conflicts_with = "table")]
-    pub json: bool,
-
-    /// Print a table, even into a pipe
-    #[arg(long)]
-    pub table: bool,
+    #[command(flatten)]
+    pub table: TableArgs,
 
     #[command(flatten)]
     pub connect: ConnectArgs,

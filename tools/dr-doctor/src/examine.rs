@@ -1,7 +1,5 @@
 //! Makes the checks of a host, one group after the other, and prints what they found.
 
-use std::io::IsTerminal;
-
 use chrono::Utc;
 use dr_pipe::{Exit, Outcome};
 
@@ -24,6 +22,6 @@ pub fn examine(args: &Args) -> Outcome {
     clients::check(version, role, &mut found);
     stores::check(args, &to, cluster, &mut found);
     let bad = found.are_bad();
-    found.print(args.table || !args.json && std::io::stdout().is_terminal())?;
+    found.print(args.table.wanted())?;
     Ok(if bad { Exit::Bad } else { Exit::Good })
 }

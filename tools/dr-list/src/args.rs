@@ -1,11 +1,10 @@
 //! What dr-list is told.
 
-use std::io::IsTerminal;
-
 use chrono::{DateTime, Utc};
 use dr_catalogue::{CatalogueArgs, Scope, Selector, moment};
 use dr_pipe::args::cluster_name;
 use dr_pipe::record::Kind;
+use dr_pipe::table::TableArgs;
 
 /// List the backups of a store: a table on a terminal, JSON Lines in a pipe
 #[derive(Debug, clap::Parser)]
@@ -43,13 +42,8 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["latest", "at", "backup", "wal"])]
     pub deleted: bool,
 
-    /// Print JSON Lines, even on a terminal
-    #[arg(long, conflicts_with = "table")]
-    json: bool,
-
-    /// Print a table, even into a pipe
-    #[arg(long)]
-    table: bool,
+    #[command(flatten)]
+    pub table: TableArgs,
 
     /// Which stores are read, how, and which signatures are trusted.
     #[command(flatten)]
@@ -71,11 +65,6 @@ impl Args {
     pub fn selector(&self) -> Option<Selector> {
         let latest = self.latest.then_some(Selector::Latest);
         latest.or_else(|| self.at.map(Selector::At)).or_else(|| self.backup.clone())
-    }
-
-    /// Whether people read the answer.
-    pub fn wants_table(&self) -> bool {
-        self.table || !self.json && std::io::stdout().is_terminal()
     }
 }
 

@@ -29,7 +29,7 @@ pub fn list(marked: Vec<Marked>, args: &Args) -> Result<Vec<Failure>, Failure> {
         }
     }
     print::out(|mut output| {
-        if args.wants_table() {
+        if args.table.wanted() {
             return writeln!(output, "{}", table(&deleted));
         }
         deleted.into_iter().try_for_each(|deleted| record::write(&mut output, &Record::Deleted(Box::new(deleted))))

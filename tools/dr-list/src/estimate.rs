@@ -27,7 +27,7 @@ impl Estimates {
     /// What the drills beside these backups say; none where people do not read the answer. What fails here is only warned of: a
     /// list without estimates is as good a list.
     pub fn wanted(args: &Args, rows: &[Row]) -> Option<Self> {
-        if !args.wants_table() {
+        if !args.table.wanted() {
             return None;
         }
         let mut estimates = Estimates::default();

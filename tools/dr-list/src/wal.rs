@@ -16,7 +16,7 @@ use crate::print;
 pub fn list(args: &Args) -> Result<Vec<Failure>, Failure> {
     let (runs, failures) = runs(args);
     print::out(|mut output| {
-        if args.wants_table() {
+        if args.table.wanted() {
             return if runs.is_empty() { Ok(()) } else { writeln!(output, "\n{}", table(&runs)) };
         }
         runs.into_iter().try_for_each(|run| record::write(&mut output, &Record::Wal(run)))

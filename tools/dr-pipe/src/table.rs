@@ -1,6 +1,27 @@
 //! How are rows shown to people? In columns as wide as they must be, and without what would steer the terminal.
 
+use std::io::IsTerminal;
+
 use comfy_table::{CellAlignment, Table, presets};
+
+/// Whether records are printed for people.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct TableArgs {
+    /// Print JSON Lines, even on a terminal
+    #[arg(long, conflicts_with = "table")]
+    json: bool,
+
+    /// Print a table, even into a pipe
+    #[arg(long)]
+    table: bool,
+}
+
+impl TableArgs {
+    /// Whether people read the answer.
+    pub fn wanted(&self) -> bool {
+        self.table || !self.json && std::io::stdout().is_terminal()
+    }
+}
 
 /// A table as text, without a newline at its end; columns named in `right` hold numbers.
 pub fn table<const N: usize>(header: [&str; N], right: &[&str], rows: impl IntoIterator<Item = [String; N]>) -> String {

@@ -1,8 +1,7 @@
 //! What dr-prune is told.
 
-use std::io::IsTerminal;
-
 use chrono::{DateTime, Utc};
+use dr_pipe::table::TableArgs;
 use dr_pipe::{Exit, Failure};
 use dr_retention::{Age, Count, Every, MAX_RULES, Pin, Policy, Rule, Scoped, Window};
 
@@ -54,13 +53,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = dr_pipe::args::moment)]
     pub now: Option<DateTime<Utc>>,
 
-    /// Print JSON Lines, even on a terminal
-    #[arg(long, conflicts_with = "table")]
-    json: bool,
-
-    /// Print a table, even into a pipe
-    #[arg(long)]
-    table: bool,
+    #[command(flatten)]
+    pub table: TableArgs,
 }
 
 impl Args {
@@ -96,11 +90,6 @@ impl Args {
             );
         }
         Ok(Policy { rules, windows: self.keep_wal.clone(), pins: self.pins.clone(), floor: self.floor })
-    }
-
-    /// Whether people read the answer.
-    pub fn wants_table(&self) -> bool {
-        self.table || !self.json && std::io::stdout().is_terminal()
     }
 }
 

@@ -33,6 +33,6 @@ pub fn prune(args: &Args) -> Outcome {
         warn("dr-prune", format!("none of {} backups is verified: all stay; dr-verify verifies them", catalogue.backups().count()));
     }
     let shown = print::Shown { catalogue: &catalogue, decisions: &decisions, policy: &policy, now };
-    print::decisions(&shown, args.wants_table())?;
+    print::decisions(&shown, args.table.wanted())?;
     Ok(Exit::Good)
 }

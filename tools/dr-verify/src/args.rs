@@ -1,6 +1,5 @@
 //! What can be typed.
 
-use std::io::IsTerminal;
 use std::str::FromStr;
 
 use chrono::TimeDelta;
@@ -9,6 +8,7 @@ use dr_catalogue::{CatalogueArgs, Selector};
 use dr_crypt::IdentityArgs;
 use dr_pipe::args::{JobsArgs, cluster_name, span};
 use dr_pipe::record::{Depth, Kind};
+use dr_pipe::table::TableArgs;
 
 /// Prove that what is stored is what was stored, and that nothing of it is missing
 #[derive(Debug, clap::Parser)]
@@ -56,13 +56,8 @@ pub struct Args {
     #[command(flatten)]
     pub jobs: JobsArgs,
 
-    /// Print JSON Lines, even on a terminal
-    #[arg(long, conflicts_with = "table")]
-    pub json: bool,
-
-    /// Print a table, even into a pipe
-    #[arg(long)]
-    pub table: bool,
+    #[command(flatten)]
+    pub table: TableArgs,
 
     /// Which stores are read, how, and which signatures are trusted.
     #[command(flatten)]
@@ -70,11 +65,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// Whether people read the answer.
-    pub fn wants_table(&self) -> bool {
-        self.table || !self.json && std::io::stdout().is_terminal()
-    }
-
     /// How deep what is read is looked into.
     pub fn depth(&self) -> Depth {
         if self.content || !self.identities.identities.is_empty() { Depth::Content } else { Depth::Bytes }

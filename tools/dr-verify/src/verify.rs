@@ -40,7 +40,7 @@ pub fn verify(args: &Args) -> Outcome {
     if let Some(identities) = &identities {
         failures.extend(trial::hold(&places, &mut jobs, identities)?);
     }
-    let answer = Answer::new(args.wants_table())?;
+    let answer = Answer::new(args.table.wanted())?;
     say_listed(&places, &jobs, &answer)?;
     let progress = Progress::new(TOOL, Some(jobs.iter().map(|job| job.bytes).sum()));
     let eyes = Eyes { depth: args.depth(), identities: identities.as_ref(), progress: &progress };
