@@ -63,3 +63,22 @@ damage() {
     # shellcheck disable=SC2059 # the format is the byte
     printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$middle" conv=notrunc status=none
 }
+
+# Starts s3s-fs on a free port; sets AWS_ENDPOINT_URL. The bucket is a directory of the server's.
+start_s3() {
+    mkdir -p s3/acme-dr
+    local port
+    for port in $(shuf -i 20000-30000 -n 20); do
+        s3s-fs --host 127.0.0.1 --port "$port" --access-key test --secret-key testtest s3 >>s3.log 2>&1 3>&- &
+        S3_PID=$!
+        # Until it listens, or has ended because somebody else does.
+        while kill -0 "$S3_PID" 2>/dev/null; do
+            if (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+                export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=testtest AWS_REGION=us-east-1
+                export AWS_EC2_METADATA_DISABLED=true AWS_ENDPOINT_URL=http://127.0.0.1:$port
+                return
+            fi
+        done
+    done
+    return 1
+}

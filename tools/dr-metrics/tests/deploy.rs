@@ -89,6 +89,26 @@ fn every_page_of_a_runbook_is_there() {
     }
 }
 
+/// What stands behind `.It` in a page.
+fn items(page: &str) -> impl Iterator<Item = &str> {
+    page.lines().filter_map(|line| line.strip_prefix(".It "))
+}
+
+#[test]
+fn every_alert_stands_in_the_manual_with_checks_that_there_are() {
+    let (rules, page, checks) = (text("prometheus/dr.rules.yml"), text("../man/dr-metrics.1"), text("../man/dr-check.1"));
+    let known: BTreeSet<&str> = items(&checks).flat_map(|item| item.split(' ')).collect();
+    let (_, section) = page.split_once(".Ss Alerts").unwrap();
+    let (section, _) = section.split_once(".Sh").unwrap();
+    assert_eq!(items(section).filter_map(|item| item.split(' ').next()).collect::<Vec<_>>(), alerts(&rules, "alert: "));
+    for item in items(section) {
+        let (_, checks) = item.split_once(" Pq ").unwrap_or_default();
+        let named = checks.split(" , ").filter(|check| !check.is_empty() && !check.starts_with("any "));
+        let lacking: Vec<_> = named.filter(|check| !known.contains(check)).collect();
+        assert!(lacking.is_empty(), "{item}: dr-check(1) has no {lacking:?}");
+    }
+}
+
 #[test]
 fn the_dashboard_is_one_and_every_metric_of_it_is_written() {
     let dashboard: Value = serde_json::from_str(&text("grafana/dr.json")).unwrap();
