@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dr_pipe::{Exit, Failure};
 use dr_store::{Location, PathStyle};
+use dr_wal::SegmentRange;
 
 use crate::args::Args;
 use crate::settings;
@@ -11,11 +12,11 @@ use crate::settings;
 /// The program.
 const PROGRAM: &str = "dr-wal-fetch";
 
-/// The value of `restore_command`. `stores` are those that answered.
+/// The value of `restore_command`. `stores` are those that answered, `planned` the segments that were seen whole in them.
 ///
 /// # Errors
 /// 78 where the program is not installed; 64 where something has a line break in it.
-pub fn command(args: &Args, stores: &[&Location]) -> Result<String, Failure> {
+pub fn command(args: &Args, stores: &[&Location], planned: &[SegmentRange]) -> Result<String, Failure> {
     let mut words = vec![program()?.display().to_string()];
     let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
     for store in stores {
@@ -52,6 +53,7 @@ pub fn command(args: &Args, stores: &[&Location]) -> Result<String, Failure> {
     if let Some(content) = &args.prefer_content {
         flag("--prefer-content", content.clone());
     }
+    planned.iter().for_each(|range| flag("--planned", range.to_string()));
     let mut switch = |name: &str, on: bool| words.extend(on.then(|| name.to_owned()));
     switch("--insecure-http", args.store.insecure_http);
     switch("--no-partial", args.no_partial);

@@ -5,7 +5,7 @@ use dr_crypt::Identities;
 use dr_pipe::record::{self, Base, Kind, Manifest, SignatureState};
 use dr_pipe::{Exit, Failure, warn};
 use dr_wal::stamps::Creation;
-use dr_wal::{Lsn, SegmentSize, Timeline};
+use dr_wal::{Lsn, SegmentRange, SegmentSize, Timeline};
 
 use crate::TOOL;
 use crate::args::{Action, Args};
@@ -16,7 +16,7 @@ use crate::moment::both;
 use crate::stored::Archive;
 use crate::survey::{Proof, Survey};
 use crate::target::{Aim, Target};
-use dr_wal::window::Point;
+use dr_wal::window::{Point, Reach};
 
 /// How much WAL is held at once to be looked into.
 const SCAN_BYTES: u64 = 64 << 20;
@@ -128,6 +128,15 @@ impl Planned<'_> {
     /// As reading it.
     pub fn creations(&self) -> Result<Vec<Creation>, Failure> {
         made::creations(&self.chosen, &self.survey, &self.archive, self.at_once)
+    }
+
+    /// The segments up to the target that a store has whole: should one not be there when the server asks for it, the log does not end
+    /// there. None for a standby, which outlives its stores.
+    pub fn seen(&self, args: &Args) -> Vec<SegmentRange> {
+        let Reach { segments, inside, .. } = &self.chosen.reach;
+        let held = &self.survey.held;
+        let fetched = segments.iter().take(self.chosen.segments).skip(*inside).filter(|name| !args.standby && held.whole.contains(name));
+        SegmentRange::of(fetched.copied(), held.size)
     }
 
     /// The major version of the server that was backed up.

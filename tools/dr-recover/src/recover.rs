@@ -83,7 +83,7 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
     if !args.standby && !args.isolated {
         warn(
             TOOL,
-            "archive_mode is off in postgresql.auto.conf: before this server is used, give it an archive of its own, and turn it on",
+            "archive_mode is off in postgresql.auto.conf: turn it on before this server is used, as step 8 of dr-recovery(7) says",
         );
     }
     print(&Record::Recovered(Box::new(recovered)))

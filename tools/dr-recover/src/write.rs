@@ -96,7 +96,7 @@ impl<'a> Work<'a> {
         let guarded = !args.standby && planned.made.is_empty();
         let recovery = Recovery {
             about: planned.about(args),
-            restore_command: fetch::command(args, &planned.survey.locations())?,
+            restore_command: fetch::command(args, &planned.survey.locations(), &planned.seen(args))?,
             target: planned.chosen.setting().filter(|_| !args.standby),
             inclusive: planned.chosen.inclusive,
             timeline: timeline(planned, args),

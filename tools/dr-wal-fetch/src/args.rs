@@ -9,7 +9,7 @@ use dr_catalogue::{CatalogueArgs, ClusterArgs};
 use dr_crypt::IdentityArgs;
 use dr_pipe::args::JobsArgs;
 use dr_pipe::{Codes, Ended, Exit};
-use dr_wal::WalName;
+use dr_wal::{SegmentRange, WalName};
 
 /// Bring a file of WAL back, from the nearest store that has it: PostgreSQL's restore_command
 #[derive(Debug, Parser)]
@@ -54,6 +54,10 @@ pub struct Args {
     /// Of two contents of one name take that whose SHA-256 begins with HEX; may be repeated
     #[arg(long, value_name = "HEX", env = "DR_PREFER_CONTENT", value_delimiter = ',', value_parser = digest)]
     pub prefer_content: Vec<String>,
+
+    /// Segments that were seen in the stores: that one is not there is an error, never the end; may be repeated
+    #[arg(long, value_name = "FIRST..LAST", env = "DR_PLANNED", value_delimiter = ',')]
+    pub planned: Vec<SegmentRange>,
 
     /// Give up after SECONDS in all
     #[arg(long, value_name = "SECONDS", env = "DR_TIMEOUT", default_value = "300", value_parser = clap::value_parser!(u32).range(1..))]

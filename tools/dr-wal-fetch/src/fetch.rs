@@ -28,6 +28,7 @@ pub fn fetch(args: Args) -> Outcome {
     let bytes = match taken {
         Some(bytes) => bytes,
         None => match ask_in_time(&args, server).map_err(left)? {
+            got if got.as_ref().is_none_or(|got| got.partial.is_some()) && is_planned(&args) => return Err(left(vanished(&args))),
             None => return Ok(Exit::Bad),
             Some(got) => {
                 place::write(&args.path, &got.bytes).map_err(left)?;
@@ -43,6 +44,17 @@ pub fn fetch(args: Args) -> Outcome {
         queue.refill(segment, bytes);
     }
     Ok(Exit::Good)
+}
+
+/// Whether who made the plan of this recovery saw the segment.
+fn is_planned(args: &Args) -> bool {
+    matches!(args.name, WalName::Segment(segment) if args.planned.iter().any(|range| range.contains(&segment)))
+}
+
+/// Whatever the stores say now: the log does not end here.
+fn vanished(args: &Args) -> Failure {
+    let message = format!("{} was whole in the stores when this recovery was planned, and is not there now", args.name);
+    Failure::new(Exit::Unavailable, message, "find out what became of it (dr-list --wal); the same recovery goes on once it is back")
 }
 
 /// Asks the stores on a thread of its own, as nothing else can end a question that hangs.

@@ -45,6 +45,23 @@ fn every_kind_of_file_comes_back_as_it_was() {
 }
 
 #[test]
+fn f49_what_was_planned_is_never_absent_however_well_it_is_proven() {
+    let world = World::new();
+    let store = world.directory("store");
+    world.put(&store, NAME, &segment(NAME, SYSTEM, 1));
+    let planned = |name| world.fetch(name).args(["--planned", &format!("{NAME}..{NEXT}")]).output().unwrap();
+    assert_eq!(planned(NAME).status.code(), Some(0));
+    fs::remove_file(world.target()).unwrap();
+    let said = refused(&world, &planned(NEXT), 200);
+    assert!(said.contains(&format!("{NEXT} was whole in the stores when this recovery was planned")), "{said}");
+    // Behind the plan the log ends as ever.
+    assert_eq!(planned("000000010000000000000005").status.code(), Some(1));
+    assert_eq!(planned("000000020000000000000004").status.code(), Some(1));
+    let output = world.fetch(NAME).args(["--planned", &format!("{NEXT}..{NAME}")]).output().unwrap();
+    assert!(refused(&world, &output, 200).contains("FIRST..LAST"));
+}
+
+#[test]
 fn f49_absence_is_one_and_quiet_where_it_is_proven_and_200_where_it_is_not() {
     let world = World::new();
     let output = world.fetch(NAME).output().unwrap();

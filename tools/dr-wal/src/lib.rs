@@ -32,7 +32,7 @@ pub use history::{History, Switch};
 pub use inventory::{Inventory, Item, Object, PieceItem, Run};
 pub use layout::Content;
 pub use lsn::{Lsn, SegmentSize};
-pub use name::{SegmentName, Timeline, WalName};
+pub use name::{SegmentName, SegmentRange, Timeline, WalName};
 pub use opened::{Got, Opening, Sink};
 pub use packed::{MAX_IN_MEMORY_BYTES, Packed, Packing};
 pub use pieces::Piece;

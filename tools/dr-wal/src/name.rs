@@ -113,6 +113,53 @@ impl TryFrom<String> for SegmentName {
     }
 }
 
+/// Segments of one timeline that follow each other. Displays as `FIRST..LAST`, which is also how it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentRange {
+    first: SegmentName,
+    last: SegmentName,
+}
+
+impl SegmentRange {
+    /// Both ends belong to it. None where the last is before the first, or of another timeline.
+    pub fn new(first: SegmentName, last: SegmentName) -> Option<Self> {
+        (first.timeline == last.timeline && first <= last).then_some(SegmentRange { first, last })
+    }
+
+    /// Whether a segment is one of them.
+    pub fn contains(&self, name: &SegmentName) -> bool {
+        name.timeline == self.first.timeline && (self.first..=self.last).contains(name)
+    }
+
+    /// As few ranges as possible, of segments of `size` that are sorted by where they begin.
+    pub fn of(segments: impl IntoIterator<Item = SegmentName>, size: SegmentSize) -> Vec<Self> {
+        let mut ranges: Vec<SegmentRange> = Vec::new();
+        for name in segments {
+            match ranges.last_mut() {
+                Some(range) if range.last.next(size) == name => range.last = name,
+                _ => ranges.push(SegmentRange { first: name, last: name }),
+            }
+        }
+        ranges
+    }
+}
+
+impl fmt::Display for SegmentRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.first, self.last)
+    }
+}
+
+impl FromStr for SegmentRange {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Malformed(format!("{text:?} are no segments of WAL: FIRST..LAST, of one timeline"));
+        let (first, last) = text.split_once("..").ok_or_else(wrong)?;
+        SegmentRange::new(first.parse()?, last.parse()?).ok_or_else(wrong)
+    }
+}
+
 /// The name of any file that PostgreSQL archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -221,6 +268,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn ranges_hold_what_follows_each_other_on_one_timeline() {
+        let size = SegmentSize::try_from(16 << 20).unwrap();
+        let names = ["0000000100000000000000FE", "0000000100000000000000FF", "000000010000000100000000", "000000020000000100000001"];
+        let names = names.map(|name| name.parse::<SegmentName>().unwrap());
+        let ranges = SegmentRange::of(names, size);
+        let shown: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+        let last = names[3];
+        assert_eq!(shown, ["0000000100000000000000FE..000000010000000100000000".to_owned(), format!("{last}..{last}")]);
+        assert_eq!(shown.iter().map(|text| text.parse().unwrap()).collect::<Vec<SegmentRange>>(), ranges);
+        assert!(names.iter().all(|name| ranges.iter().filter(|range| range.contains(name)).count() == 1));
+        assert!(!ranges.iter().any(|range| range.contains(&names[2].next(size)) || range.contains(&last.next(size))));
+        for wrong in [format!("{last}"), format!("{last}..{}", names[0]), format!("{}..{}", names[1], names[0])] {
+            assert!(wrong.parse::<SegmentRange>().is_err(), "{wrong}");
+        }
+    }
 
     fn any_name() -> impl Strategy<Value = WalName> {
         (1u32.., any::<u32>(), any::<u32>(), any::<u32>(), 0..4).prop_map(|(timeline, log, number, offset, kind)| {
