@@ -38,7 +38,7 @@ fn patterns_choose_what_pg_dump_would() {
 }
 
 #[test]
-fn a_role_that_may_not_read_everything_is_told_all_that_is_missing() {
+fn f59_a_role_that_may_not_read_everything_is_told_all_that_is_missing() {
     let server = Server::start(majors()[0]);
     server.psql(
         "postgres",
