@@ -28,6 +28,9 @@ pub struct Args {
     /// Dump definitions only, no data
     #[arg(short, long, env = "DR_SCHEMA_ONLY", value_parser = clap::builder::FalseyValueParser::new())]
     pub schema_only: bool,
+    /// Dump rows in binary where all columns of a table have types that allow it: faster to restore
+    #[arg(long, env = "DR_BINARY", value_parser = clap::builder::FalseyValueParser::new())]
+    pub binary: bool,
     /// Compress with zstd level N, 1 to 19
     #[arg(long, value_name = "N", env = "DR_LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,

@@ -13,7 +13,7 @@ use dr_postgres::about::{About, Scope};
 use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
 use dr_postgres::reading::{Reader, Reading};
-use dr_postgres::relations::Relation;
+use dr_postgres::relations::{self, Relation};
 use dr_postgres::snapshot::Snapshot;
 use dr_postgres::{large_objects, server};
 
@@ -35,6 +35,9 @@ pub fn dump(args: &Args, output: File) -> Outcome {
     let mut snapshot = Snapshot::take(&conn, TOOL, &args.scope, &args.snapshot)?;
     // Of several hosts, everybody must go to the one that holds the snapshot.
     let conn = snapshot.session.conninfo().clone();
+    if args.binary {
+        relations::prefer_binary(&mut snapshot.session, &mut snapshot.relations)?;
+    }
     let clients = Clients::find_for_dump(snapshot.session.server_version(), args.pg_dump.as_deref())?;
     if clients.pg_dump.version.major > snapshot.session.server_major() {
         warn(
@@ -158,7 +161,7 @@ fn produced(about: About, finished: &Finished, reading: &Reading) -> Produced {
         Scope { .. } => None,
     };
     Produced {
-        host: host(),
+        host: Some(dr_pipe::host::name()),
         database: Some(about.database),
         only: only.map(str::to_owned),
         server_version: Some(about.server.version),
@@ -182,9 +185,4 @@ fn empty(about: &About, what: &str) -> Failure {
 fn relation_oids(relations: &[Relation]) -> Vec<(u32, String)> {
     let own = |relation: &&Relation| relation.is_lockable() && relation.extension.is_none();
     relations.iter().filter(own).map(|relation| (relation.oid, relation.qualified())).collect()
-}
-
-fn host() -> Option<String> {
-    let name = rustix::system::uname();
-    name.nodename().to_str().ok().map(str::to_owned)
 }

@@ -1,6 +1,7 @@
 //! Speaking to PostgreSQL as libpq does: connections, COPY, snapshots, plans, fingerprints.
 
 pub mod about;
+pub mod binary;
 pub mod clients;
 pub mod conninfo;
 mod error;

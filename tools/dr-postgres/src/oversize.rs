@@ -7,6 +7,7 @@
 use dr_pipe::{Exit, Failure};
 use sha2::Digest;
 
+use crate::binary::text;
 use crate::fingerprint::RowSum;
 use crate::quote;
 use crate::relations::Relation;
@@ -68,7 +69,7 @@ pub(crate) fn sum(copy: &mut CopyOut<'_>, select: &Select, sum: &mut RowSum) -> 
 }
 
 fn line_digest(copy: &mut CopyOut<'_>, select: &Select, buf: &mut [u8]) -> Result<[u8; 32], Interruption> {
-    let mut hash = sha2::Sha256::new();
+    let (mut hash, mut line) = (sha2::Sha256::new(), Vec::new());
     for (column, is_bytea) in select.is_bytea.iter().enumerate() {
         if column > 0 {
             hash.update(b"\t");
@@ -76,42 +77,26 @@ fn line_digest(copy: &mut CopyOut<'_>, select: &Select, buf: &mut [u8]) -> Resul
         let mut length = [0; 4];
         read_exact(copy, &mut length)?;
         let Ok(mut left) = usize::try_from(i32::from_be_bytes(length)) else {
-            hash.update(b"\\N");
+            hash.update(text::NULL);
             continue;
         };
         if *is_bytea {
-            hash.update(b"\\\\x");
+            hash.update(text::HEX);
         }
         while left > 0 {
             let want = left.min(buf.len());
             read_exact(copy, &mut buf[..want])?;
-            hash.update(if *is_bytea { hex::encode(&buf[..want]).into_bytes() } else { escaped(&buf[..want]) });
+            line.clear();
+            if *is_bytea {
+                text::hex(&buf[..want], &mut line)
+            } else {
+                text::escape(&buf[..want], &mut line)
+            }
+            hash.update(&line);
             left -= want;
         }
     }
     Ok(hash.finalize().into())
-}
-
-/// Text as COPY escapes it (PostgreSQL manual, COPY, Text Format).
-fn escaped(text: &[u8]) -> Vec<u8> {
-    let mut line = Vec::with_capacity(text.len() + text.len() / 8);
-    for &byte in text {
-        let letter = match byte {
-            b'\\' => b'\\',
-            0x08 => b'b',
-            0x0c => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x0b => b'v',
-            _ => {
-                line.push(byte);
-                continue;
-            }
-        };
-        line.extend([b'\\', letter]);
-    }
-    line
 }
 
 #[cfg(test)]
@@ -142,10 +127,5 @@ mod tests {
             assert!(sum(&mut session.copy_out(&sql).unwrap(), &select, &mut here).is_ok());
             assert_eq!(here, there, "{}", relation.qualified());
         }
-    }
-
-    #[test]
-    fn text_is_escaped_as_copy_does() {
-        assert_eq!(escaped(b"a\tb\\c\nd\x08\x0b\x0c\r\xff"), b"a\\tb\\\\c\\nd\\b\\v\\f\\r\xff");
     }
 }

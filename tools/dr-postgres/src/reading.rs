@@ -10,6 +10,7 @@ use dr_pipe::record::{Fingerprint, Subject};
 use dr_pipe::{Exit, Failure, warn};
 
 use crate::Error;
+use crate::binary::Lines;
 use crate::conninfo::ConnInfo;
 use crate::fingerprint::RowSum;
 use crate::relations::{Relation, RelationKind};
@@ -198,7 +199,8 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Reads the rows of one table, or of some blocks of it: as text, and from the first row on that has no text form, in binary.
+/// Reads the rows of one table, or of some blocks of it: in binary where that is wanted, else as text, and from the first row on
+/// that has no text form, in binary.
 fn table<S: Sink>(
     session: &mut Session,
     relation: &Relation,
@@ -206,9 +208,16 @@ fn table<S: Sink>(
     rows: &mut RowReader<'_, S>,
     sum: &mut RowSum,
 ) -> Result<(), Failure> {
+    if let Some(kinds) = &relation.kinds {
+        let mut lines = Lines::new(kinds);
+        let mut copy = session.copy_out(&format!("{} (FORMAT binary)", copy_sql(relation, blocks)))?;
+        let read = rows.binary(&mut copy, Some(&mut lines)).map_err(too_large)?;
+        sum.add(lines.sum);
+        return if copy.rows() == read { Ok(()) } else { Err(miscounted(copy.rows(), read)) };
+    }
     session.execute("SAVEPOINT dr")?;
     let ended = {
-        let mut copy = session.copy_out(&text_copy(relation, blocks))?;
+        let mut copy = session.copy_out(&copy_sql(relation, blocks))?;
         let ended = rows.text(&mut copy, sum);
         match ended {
             Ok(()) if copy.rows() != sum.rows() => Err(miscounted(copy.rows(), sum.rows()).into()),
@@ -237,17 +246,9 @@ fn binary<S: Sink>(
 ) -> Result<(), Failure> {
     let rest = format!("{} OFFSET {}", from(relation, blocks), sum.rows());
     let before = sum.rows();
-    let too_large = |error: Interruption| match error {
-        Interruption::Server(Error::Server(error)) if has_no_text_form(&error.code, &error.message) => Failure::new(
-            Exit::Damaged,
-            format!("a row beyond 1 GB has neither a text nor a binary form: {}", error.message),
-            "store its values in several rows, or as large objects; nothing was published",
-        ),
-        other => failure(other),
-    };
     let read = {
         let sql = format!("COPY (SELECT {} {rest}) TO STDOUT (FORMAT binary)", relation.select_list());
-        rows.binary(&mut session.copy_out(&sql)?).map_err(too_large)?
+        rows.binary(&mut session.copy_out(&sql)?, None).map_err(too_large)?
     };
     let select = oversize::select_list(session, relation)?;
     let sql = format!("COPY (SELECT {} {rest}) TO STDOUT (FORMAT binary)", select.list);
@@ -258,7 +259,7 @@ fn binary<S: Sink>(
     Ok(())
 }
 
-fn text_copy(relation: &Relation, blocks: Option<(u64, Option<u64>)>) -> String {
+fn copy_sql(relation: &Relation, blocks: Option<(u64, Option<u64>)>) -> String {
     if blocks.is_none() && relation.condition.is_empty() && relation.kind == RelationKind::Table {
         return format!("COPY {}{} TO STDOUT", relation.qualified(), relation.column_list());
     }
@@ -279,6 +280,17 @@ fn from(relation: &Relation, blocks: Option<(u64, Option<u64>)>) -> String {
 /// error of its allocator, whose text is never translated.
 fn has_no_text_form(code: &str, message: &str) -> bool {
     code == "54000" || (code == "XX000" && message.contains("invalid memory alloc request size"))
+}
+
+fn too_large(interruption: Interruption) -> Failure {
+    match interruption {
+        Interruption::Server(Error::Server(error)) if has_no_text_form(&error.code, &error.message) => Failure::new(
+            Exit::Damaged,
+            format!("a row beyond 1 GB has neither a text nor a binary form: {}", error.message),
+            "store its values in several rows, or as large objects; nothing was published",
+        ),
+        other => failure(other),
+    }
 }
 
 fn miscounted(said: u64, seen: u64) -> Failure {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use dr_pipe::{Exit, Failure};
 
+use crate::binary::Kind;
 use crate::quote;
 use crate::scope::ScopeArgs;
 use crate::wire::Session;
@@ -21,6 +22,8 @@ pub struct Relation {
     pub kind: RelationKind,
     /// Columns that carry data, in the byte order of their names: generated and dropped ones are left out.
     pub columns: Vec<String>,
+    /// The kinds of these columns where rows are read in binary; none where they are read as text.
+    pub kinds: Option<Vec<Kind>>,
     /// Where its rows go, quoted: itself, or the root of its partition tree.
     pub into: String,
     /// The extension it belongs to; its rows are then meant only as far as the extension registered them.
@@ -130,6 +133,7 @@ pub fn find(session: &mut Session, scope: &ScopeArgs, locked: bool) -> Result<Ve
             name: text(2),
             kind,
             columns: Vec::new(),
+            kinds: None,
             into,
             extension,
             condition: registered.unwrap_or_default().to_owned(),
@@ -143,6 +147,25 @@ pub fn find(session: &mut Session, scope: &ScopeArgs, locked: bool) -> Result<Ve
     add_columns(session, &mut relations)?;
     add_indexes(session, &mut relations)?;
     Ok(relations)
+}
+
+/// Has the rows of every table read in binary whose columns all have types that allow it.
+///
+/// # Errors
+/// As the server says.
+pub fn prefer_binary(session: &mut Session, relations: &mut [Relation]) -> Result<(), Failure> {
+    let oids = relations.iter().filter(|relation| relation.has_rows()).map(|relation| relation.oid.to_string());
+    let rows = session.query(&BASE_TYPES.replace("$oids", &oids.collect::<Vec<_>>().join(",")))?;
+    let mut kinds: HashMap<(u32, &str), Kind> = HashMap::new();
+    for row in rows.iter() {
+        if let Some(kind) = Kind::of(row.parse(2)?, row.flag(3)?) {
+            kinds.insert((row.parse(0)?, row.text(1)?), kind);
+        }
+    }
+    for relation in relations.iter_mut().filter(|relation| !relation.columns.is_empty()) {
+        relation.kinds = relation.columns.iter().map(|column| kinds.get(&(relation.oid, column)).copied()).collect();
+    }
+    Ok(())
 }
 
 /// The rights that are missing to read all of them, each as `SELECT on schema.name`; row security that filters among them.
@@ -204,6 +227,14 @@ LEFT JOIN pg_catalog.pg_foreign_table ft ON ft.ftrelid = c.oid
 LEFT JOIN pg_catalog.pg_foreign_server fs ON fs.oid = ft.ftserver
 WHERE c.oid = ANY ('{$oids}'::oid[])
 ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
+
+/// One row per column: its table, name and type, and whether that is an enum; in place of a domain the type beneath it.
+const BASE_TYPES: &str = "
+WITH RECURSIVE typed(relation, name, type) AS (
+  SELECT attrelid, attname, atttypid FROM pg_catalog.pg_attribute
+  WHERE attrelid = ANY ('{$oids}'::oid[]) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+  UNION ALL SELECT c.relation, c.name, t.typbasetype FROM typed c JOIN pg_catalog.pg_type t ON t.oid = c.type WHERE t.typtype = 'd')
+SELECT c.relation, c.name, t.oid, t.typtype = 'e' FROM typed c JOIN pg_catalog.pg_type t ON t.oid = c.type WHERE t.typtype <> 'd'";
 
 const RIGHTS: &str = "
 SELECT DISTINCT CASE WHEN NOT u.usage THEN pg_catalog.format('USAGE on schema %I', n.nspname)

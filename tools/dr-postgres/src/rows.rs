@@ -7,6 +7,7 @@ use dr_pipe::{Exit, Failure};
 use sha2::Digest;
 
 use crate::Error;
+use crate::binary::{LineDigest, Lines};
 use crate::fingerprint::RowSum;
 use crate::relations::Relation;
 use crate::wire::{CopyOut, WHOLE_BODY_MAX};
@@ -16,7 +17,7 @@ use crate::wire::{CopyOut, WHOLE_BODY_MAX};
 pub enum Format {
     /// COPY's text format: lasts, and every release reads it.
     Text,
-    /// COPY's binary format: for values that have no text form below 1 GB.
+    /// COPY's binary format: for values that have no text form below 1 GB, and for speed.
     Binary,
 }
 
@@ -78,8 +79,9 @@ impl Sink for NoSink {
 const HELD_ROW_BYTES: usize = 8 << 20;
 
 /// Signature, flags and length of header extension (PostgreSQL manual, COPY, Binary Format).
-const BINARY_HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-const BINARY_TRAILER: [u8; 2] = [0xff, 0xff];
+pub const BINARY_HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// The count of columns that ends all rows.
+pub const BINARY_TRAILER: [u8; 2] = [0xff, 0xff];
 
 /// Why a copy ended early.
 pub(crate) enum Interruption {
@@ -147,14 +149,14 @@ impl<'a, S: Sink> RowReader<'a, S> {
             self.step(bytes)?;
             if bytes > HELD_ROW_BYTES {
                 self.flush(Format::Text)?;
-                let mut row = HugeRow::new(copy, bytes, Some(sha2::Sha256::new()));
+                let mut row = HugeRow::new(copy, bytes, Form::Line(sha2::Sha256::new()));
                 match target {
                     Some(_) => {
                         self.sink.huge(self.origin, Format::Text, bytes as u64, &mut row).map_err(|failure| row.failure(failure))?
                     }
                     None => row.drain()?,
                 }
-                sum.add_digest(row.digest());
+                sum.add_digest(row.digest()?);
                 continue;
             }
             let before = self.piece.len();
@@ -174,43 +176,37 @@ impl<'a, S: Sink> RowReader<'a, S> {
         Ok(())
     }
 
-    /// Reads binary rows to the end; gives their number.
-    pub fn binary(&mut self, copy: &mut CopyOut<'_>) -> Result<u64, Interruption> {
+    /// Reads binary rows to the end; gives their number. With `lines` the lines of their text are digested.
+    pub fn binary(&mut self, copy: &mut CopyOut<'_>, mut lines: Option<&mut Lines<'_>>) -> Result<u64, Interruption> {
         let mut rows = 0;
-        let mut header = true;
+        let (mut header, mut ended) = (true, false);
         while let Some(mut bytes) = copy.next_message()? {
             self.step(bytes)?;
             if std::mem::take(&mut header) {
-                let mut found = [0; BINARY_HEADER.len()];
-                read_exact(copy, &mut found)?;
-                if found != BINARY_HEADER {
-                    return Err(Failure::new(
-                        Exit::Protocol,
-                        "COPY in binary format has an unknown header",
-                        "is the server a fork of PostgreSQL?",
-                    )
-                    .into());
-                }
-                bytes -= found.len();
+                take_header(copy, bytes)?;
+                bytes -= BINARY_HEADER.len();
             }
             if bytes == 0 {
                 continue;
             }
+            if ended {
+                return Err(malformed("goes on behind its end").into());
+            }
             if bytes > HELD_ROW_BYTES {
-                self.flush(Format::Binary)?;
-                let total = BINARY_HEADER.len() + bytes + BINARY_TRAILER.len();
-                let mut row = HugeRow::new(copy, bytes, None);
-                let mut whole = BINARY_HEADER.chain(&mut row).chain(&BINARY_TRAILER[..]);
-                let taken = self.sink.huge(self.origin, Format::Binary, total as u64, &mut whole);
-                taken.map_err(|failure| row.failure(failure))?;
+                self.huge_binary(copy, bytes, lines.as_deref_mut())?;
                 rows += 1;
                 continue;
             }
             let before = self.piece.len();
             append_body(copy, bytes, &mut self.piece)?;
-            if self.piece[before..] == BINARY_TRAILER {
+            let row = &self.piece[before..];
+            if row == BINARY_TRAILER {
                 self.piece.truncate(before);
+                ended = true;
                 continue;
+            }
+            if let Some(lines) = &mut lines {
+                lines.add(row).map_err(|odd| odd.failure(self.columns()))?;
             }
             if before == 0 {
                 self.piece.splice(0..0, BINARY_HEADER);
@@ -221,8 +217,33 @@ impl<'a, S: Sink> RowReader<'a, S> {
                 self.flush(Format::Binary)?;
             }
         }
+        if !ended {
+            return Err(malformed("has no end").into());
+        }
         self.flush(Format::Binary)?;
         Ok(rows)
+    }
+
+    fn huge_binary(&mut self, copy: &mut CopyOut<'_>, bytes: usize, lines: Option<&mut Lines<'_>>) -> Result<(), Interruption> {
+        self.flush(Format::Binary)?;
+        let total = BINARY_HEADER.len() + bytes + BINARY_TRAILER.len();
+        let form = lines.as_ref().map_or(Form::Any, |lines| Form::Binary(Box::new(LineDigest::new(lines.kinds)), self.columns()));
+        let mut row = HugeRow::new(copy, bytes, form);
+        if self.sink.piece_bytes().is_some() {
+            let mut whole = BINARY_HEADER.chain(&mut row).chain(&BINARY_TRAILER[..]);
+            let taken = self.sink.huge(self.origin, Format::Binary, total as u64, &mut whole);
+            taken.map_err(|failure| row.failure(failure))?;
+        } else {
+            row.drain()?;
+        }
+        if let Some(lines) = lines {
+            lines.sum.add_digest(row.digest()?);
+        }
+        Ok(())
+    }
+
+    fn columns(&self) -> &'a [String] {
+        if let Origin::Table(relation) = self.origin { &relation.columns } else { &[] }
     }
 
     fn flush(&mut self, format: Format) -> Result<(), Failure> {
@@ -246,21 +267,35 @@ impl<'a, S: Sink> RowReader<'a, S> {
     }
 }
 
-/// A row streamed out of the current message; digested without its newline where a digest is asked for.
-struct HugeRow<'c, 's> {
-    copy: &'c mut CopyOut<'s>,
-    left: usize,
-    hash: Option<sha2::Sha256>,
-    error: Option<Error>,
+/// What a row is digested as, on its way through.
+enum Form<'k> {
+    /// A line of text: all of it but its newline.
+    Line(sha2::Sha256),
+    /// Binary: the line of text that it stands for. The names of the columns, too.
+    Binary(Box<LineDigest<'k>>, &'k [String]),
+    /// Whatever it is: nothing.
+    Any,
 }
 
-impl<'c, 's> HugeRow<'c, 's> {
-    fn new(copy: &'c mut CopyOut<'s>, bytes: usize, hash: Option<sha2::Sha256>) -> Self {
-        HugeRow { copy, left: bytes, hash, error: None }
+/// A row streamed out of the current message.
+struct HugeRow<'c, 's, 'k> {
+    copy: &'c mut CopyOut<'s>,
+    left: usize,
+    form: Form<'k>,
+    error: Option<Interruption>,
+}
+
+impl<'c, 's, 'k> HugeRow<'c, 's, 'k> {
+    fn new(copy: &'c mut CopyOut<'s>, bytes: usize, form: Form<'k>) -> Self {
+        HugeRow { copy, left: bytes, form, error: None }
     }
 
-    fn digest(self) -> [u8; 32] {
-        self.hash.map_or([0; 32], |hash| hash.finalize().into())
+    fn digest(self) -> Result<[u8; 32], Failure> {
+        match self.form {
+            Form::Line(hash) => Ok(hash.finalize().into()),
+            Form::Binary(line, columns) => line.finish().map_err(|odd| odd.failure(columns)),
+            Form::Any => Ok([0; 32]),
+        }
     }
 
     fn drain(&mut self) -> Result<(), Interruption> {
@@ -274,31 +309,52 @@ impl<'c, 's> HugeRow<'c, 's> {
         }
     }
 
-    /// What stopped the reading: the server's error where there was one, else the sink's failure.
+    /// What stopped the reading: what is wrong on the server's side where there was something, else the sink's failure.
     fn failure(&mut self, failure: Failure) -> Interruption {
-        self.error.take().map_or(Interruption::Failure(failure), Interruption::Server)
+        self.error.take().unwrap_or(Interruption::Failure(failure))
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize, Interruption> {
+        let n = self.copy.read_body(buf)?;
+        self.left -= n;
+        match &mut self.form {
+            // The newline that ends the line is no part of the row.
+            Form::Line(hash) => hash.update(&buf[..if self.left == 0 { n - 1 } else { n }]),
+            Form::Binary(line, columns) => line.update(&buf[..n]).map_err(|odd| odd.failure(columns))?,
+            Form::Any => {}
+        }
+        Ok(n)
     }
 }
 
-impl Read for HugeRow<'_, '_> {
+impl Read for HugeRow<'_, '_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let want = buf.len().min(self.left);
         if want == 0 {
             return Ok(0);
         }
-        let n = self.copy.read_body(&mut buf[..want]).map_err(|error| {
-            let text = error.to_string();
-            self.error = Some(error);
+        self.take(&mut buf[..want]).map_err(|interruption| {
+            let text = match &interruption {
+                Interruption::Server(error) => error.to_string(),
+                Interruption::Failure(failure) => failure.message.clone(),
+            };
+            self.error = Some(interruption);
             io::Error::other(text)
-        })?;
-        self.left -= n;
-        if let Some(hash) = &mut self.hash {
-            // The newline that ends the line is no part of the row.
-            let line = if self.left == 0 { n - 1 } else { n };
-            hash.update(&buf[..line]);
-        }
-        Ok(n)
+        })
     }
+}
+
+/// Takes the header of a binary COPY off its first message, which has `bytes` bytes.
+fn take_header(copy: &mut CopyOut<'_>, bytes: usize) -> Result<(), Interruption> {
+    let mut found = [0; BINARY_HEADER.len()];
+    if bytes >= found.len() {
+        read_exact(copy, &mut found)?;
+    }
+    if found == BINARY_HEADER { Ok(()) } else { Err(malformed("has an unknown header").into()) }
+}
+
+fn malformed(how: &str) -> Failure {
+    Failure::new(Exit::Protocol, format!("COPY in binary format {how}"), "is the server a fork of PostgreSQL?")
 }
 
 /// Appends the rest of the current body, `bytes` long, to `to`.

@@ -1,12 +1,14 @@
 //! One COPY: members of the archive go in one after another, and the server's count is held against the archive's.
 
 use std::io::{BufRead, Write};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dr_archive::Member;
 use dr_pipe::progress::Progress;
 use dr_pipe::{Exit, Failure};
 use dr_postgres::Session;
+use dr_postgres::rows::{BINARY_HEADER, BINARY_TRAILER};
 
 use crate::archive_source::{Archive, ArchiveReader};
 
@@ -29,8 +31,9 @@ impl Copier<'_> {
     /// 65 where a member is damaged, the server refuses the data, or it counts other rows; 75 where another thread failed.
     pub fn copy(&mut self, session: &mut Session, statement: &str, members: &[&Member], rows: Option<u64>) -> Result<u64, Failure> {
         let mut copy = session.copy_in(&ascii(statement))?;
-        for member in members {
+        for (number, member) in members.iter().enumerate() {
             let mut bytes = self.reader.read(member);
+            let mut piece = Piece::of(member, copy.is_binary() && number > 0, copy.is_binary() && number + 1 < members.len())?;
             loop {
                 let chunk = bytes.chunk().map_err(|error| self.archive.failure(error).within(&member.path))?;
                 if chunk.is_empty() {
@@ -39,7 +42,7 @@ impl Copier<'_> {
                 if self.stop.load(Ordering::Relaxed) {
                     return Err(Failure::new(Exit::Busy, "stopped, as another session failed", "its failure says why"));
                 }
-                if copy.write_all(chunk).is_err() {
+                if copy.write_all(piece.take(chunk)?).is_err() {
                     // What the server holds against the data is in its answer.
                     return Err(refusal(copy.finish(), member));
                 }
@@ -58,6 +61,46 @@ impl Copier<'_> {
             _ => Ok(taken),
         }
     }
+}
+
+/// A member on its way into a COPY that others go into too: of binary ones only the first keeps its header, and only the last
+/// its trailer.
+struct Piece<'a> {
+    member: &'a Member,
+    /// How much of it has come.
+    at: u64,
+    /// Where begins and ends what goes in.
+    kept: Range<u64>,
+}
+
+impl<'a> Piece<'a> {
+    fn of(member: &'a Member, follows: bool, is_followed: bool) -> Result<Self, Failure> {
+        let start = if follows { BINARY_HEADER.len() as u64 } else { 0 };
+        let end = member.bytes.checked_sub(if is_followed { BINARY_TRAILER.len() as u64 } else { 0 });
+        let kept = end.filter(|end| *end >= start).map(|end| start..end).ok_or_else(|| unframed(member))?;
+        Ok(Piece { member, at: 0, kept })
+    }
+
+    /// What of its next bytes goes in; what does not must be header and trailer.
+    fn take<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Failure> {
+        let place = |of: u64| of.saturating_sub(self.at).min(bytes.len() as u64) as usize;
+        let (start, end) = (place(self.kept.start), place(self.kept.end));
+        let header = BINARY_HEADER.iter().skip(self.at as usize).take(start);
+        let trailer = BINARY_TRAILER.iter().skip((self.at + end as u64).saturating_sub(self.kept.end) as usize);
+        if !bytes[..start].iter().eq(header) || !bytes[end..].iter().eq(trailer.take(bytes.len() - end)) {
+            return Err(unframed(self.member));
+        }
+        self.at += bytes.len() as u64;
+        Ok(&bytes[start..end])
+    }
+}
+
+fn unframed(member: &Member) -> Failure {
+    Failure::new(
+        Exit::Damaged,
+        format!("{} lacks the header or trailer of rows in binary format", member.path),
+        "do not trust whoever made this archive",
+    )
 }
 
 fn refusal(answer: Result<u64, dr_postgres::Error>, member: &Member) -> Failure {
@@ -115,6 +158,34 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn binary_pieces_join_without_what_is_between_them() {
+        let framed = |rows: &[u8]| [&BINARY_HEADER, rows, &BINARY_TRAILER].concat();
+        let member = |bytes: &[u8]| Member { path: "1.bin".into(), frame: 0, offset: 0, bytes: bytes.len() as u64, rows: Some(1) };
+        let joined = |bytes: &[u8], size: usize, follows: bool, is_followed: bool| {
+            let member = member(bytes);
+            let mut piece = Piece::of(&member, follows, is_followed)?;
+            let mut kept = Vec::new();
+            bytes.chunks(size).try_for_each(|chunk| piece.take(chunk).map(|part| kept.extend_from_slice(part)))?;
+            Ok::<_, Failure>(kept)
+        };
+        for (rows, size) in
+            [&b""[..], b"r", b"many rows of this piece"].into_iter().flat_map(|rows| (1..50).map(move |size| (rows, size)))
+        {
+            let piece = framed(rows);
+            assert_eq!(joined(&piece, size, false, false).unwrap(), piece);
+            assert_eq!(joined(&piece, size, true, false).unwrap(), [rows, &BINARY_TRAILER].concat());
+            assert_eq!(joined(&piece, size, false, true).unwrap(), [&BINARY_HEADER, rows].concat());
+            assert_eq!(joined(&piece, size, true, true).unwrap(), rows);
+            for at in (0..19).chain(piece.len() - 2..piece.len()) {
+                let mut damaged = piece.clone();
+                damaged[at] ^= 1;
+                assert!(joined(&damaged, size, true, true).is_err(), "{at}");
+            }
+            assert!(joined(&piece[..20], size, true, true).is_err());
+        }
+    }
 
     #[test]
     fn names_beyond_ascii_are_escaped_and_others_left_alone() {

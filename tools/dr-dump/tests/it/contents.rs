@@ -59,8 +59,30 @@ fn f61_a_bytea_beyond_half_a_gigabyte_goes_in_binary_in_bounded_memory() {
          INSERT INTO huge SELECT n, 'after', 'small' FROM generate_series(42, 60) AS n",
     );
     let directory = TempDir::new().unwrap();
-    let file = std::fs::File::create(directory.path().join("dump")).unwrap();
-    let mut child = dr_dump(&server).args(["-j", "2", "--no-globals", "postgres"]).stdout(file).spawn().unwrap();
+    let prints = [&["-j", "2"][..], &["-j", "2", "--binary"]].map(|flags| {
+        let file = std::fs::File::create(directory.path().join("dump")).unwrap();
+        let peak = peak_memory(dr_dump(&server).args(flags).args(["--no-globals", "postgres"]).stdout(file));
+        assert!(peak < 128 * 1024, "{flags:?}: peak memory {peak} KiB");
+        let unpack = |tar: &str| {
+            let script = format!("zstd -qdc {}/dump | tar {tar}", directory.path().display());
+            let output = Command::new("bash").args(["-o", "pipefail", "-c", &script]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let listing = unpack("-tv");
+        assert!(
+            listing.lines().any(|line| line.contains(" 540") && line.contains("data/public.huge/") && line.ends_with(".bin")),
+            "{listing}"
+        );
+        assert!(listing.contains("data/public.huge/copy-binary.sql"), "{listing}");
+        unpack("-xO fingerprint.jsonl")
+    });
+    assert!(prints[0].contains("\"rows\":60"), "{}", prints[0]);
+    assert_eq!(prints[0], prints[1]);
+}
+
+/// Runs a program to its good end: the most memory that it had, in KiB.
+fn peak_memory(command: &mut Command) -> u64 {
+    let mut child = command.spawn().unwrap();
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
@@ -70,15 +92,45 @@ fn f61_a_bytea_beyond_half_a_gigabyte_goes_in_binary_in_bounded_memory() {
         std::thread::yield_now();
     }
     assert!(child.wait().unwrap().success());
-    assert!(peak < 128 * 1024, "peak memory {peak} KiB");
-    let list = format!("zstd -qdc {}/dump | tar -tv", directory.path().display());
-    let output = Command::new("bash").args(["-o", "pipefail", "-c", &list]).output().unwrap();
-    let listing = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        listing.lines().any(|line| line.contains(" 540") && line.contains("data/public.huge/") && line.ends_with(".bin")),
-        "{listing}"
-    );
-    assert!(listing.contains("data/public.huge/copy-binary.sql"), "{listing}");
+    peak
+}
+
+#[test]
+fn binary_is_for_tables_whose_types_allow_it_and_changes_no_fingerprint() {
+    for major in dr_testing::postgres::majors() {
+        let server = Server::start(major);
+        server.psql("postgres", "CREATE DATABASE every");
+        load(&server, "every", "every-object.sql");
+        server.psql(
+            "every",
+            "CREATE TABLE public.many (n int, x text, u uuid, at timestamptz, f float8, made int GENERATED ALWAYS AS (n + 1) STORED);
+             INSERT INTO public.many SELECT n, repeat(md5(n::text), 8) || E'\\t', md5(n::text)::uuid, 'epoch'::timestamptz + n * interval '1.1 s', sqrt(n)
+             FROM generate_series(1, 450000) AS n;
+             CREATE TABLE public.wide (b bytea, t text, j jsonb, n numeric, c text);
+             INSERT INTO public.wide SELECT decode(repeat('00ff5c', k), 'hex'), repeat(E'tab\\t', k), to_jsonb(repeat(E'\\\\', k)), 10.0 ^ (k % 1001), NULL
+             FROM unnest(ARRAY[1, 100000, 600000, 6000000]) AS k; ALTER TABLE public.wide DROP c;
+             CREATE TABLE public.empty (n int)",
+        );
+        let plain = Dump::make(&server, &["every"]);
+        let binary = Dump::make(&server, &["--binary", "-j", "3", "every"]);
+        assert_eq!(binary.read("fingerprint.jsonl"), plain.read("fingerprint.jsonl"), "{major}");
+        assert_eq!(
+            binary.read("data/public.many/copy-binary.sql"),
+            "COPY \"public\".\"many\" (\"at\", \"f\", \"n\", \"u\", \"x\") FROM STDIN (FORMAT binary);\n"
+        );
+        for (folder, suffix) in
+            [("public.many", "bin"), ("public.wide", "bin"), ("things.hen", "bin"), ("things.everything", "copy")]
+        {
+            let pieces = binary.pieces(&format!("data/{folder}"));
+            assert!(!pieces.is_empty() && pieces.iter().all(|piece| piece.ends_with(suffix)), "{major}: {folder}: {pieces:?}");
+        }
+        assert!(binary.pieces("data/public.many").len() > 20, "it is read in parts, and cut into pieces");
+        assert!(binary.pieces("data/public.empty").is_empty());
+        assert!(plain.pieces("data").iter().all(|piece| piece.ends_with("copy")));
+        let rooted = ["--load-via-partition-root", "every"];
+        let print = |flags: &[&str]| Dump::make(&server, &[flags, &rooted].concat()).read("fingerprint.jsonl");
+        assert_eq!(print(&["--binary", "-n", "things"]), print(&["-n", "things"]), "{major}");
+    }
 }
 
 #[test]

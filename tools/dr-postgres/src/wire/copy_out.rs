@@ -89,6 +89,10 @@ impl<'a> CopyOut<'a> {
     }
 
     fn skip_rest(&mut self) -> Result<(), Error> {
+        // Most bodies are taken whole: then there is nothing to clear room for.
+        if self.left == 0 {
+            return Ok(());
+        }
         let mut scratch = [0; 16 * 1024];
         while self.read_body(&mut scratch)? > 0 {}
         Ok(())

@@ -61,7 +61,7 @@ fn a_whole_database_comes_back_as_it_was() {
 }
 
 #[test]
-fn f63_every_kind_of_object_comes_back() {
+fn f62_f63_every_kind_of_object_comes_back() {
     for major in MAJORS {
         let place = Place::new(major);
         let sample = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sample/every-object.sql");
@@ -77,6 +77,44 @@ fn f63_every_kind_of_object_comes_back() {
         assert_eq!(place.server.psql("again", SEQUENCES), place.server.psql("every", SEQUENCES));
         assert_eq!(place.server.psql("postgres", "SELECT DISTINCT subenabled FROM pg_subscription"), "f");
     }
+}
+
+#[test]
+fn rows_in_binary_come_back_as_they_were() {
+    let majors = dr_testing::postgres::majors();
+    let newest = Place::new(*majors.last().expect("one"));
+    hotel(&newest.server);
+    for major in majors {
+        let place = Place::new(major);
+        hotel(&place.server);
+        // More than one piece in a run, and more than one run.
+        place.server.psql(
+            "hotel",
+            "CREATE TABLE many AS SELECT n, md5(n::text) AS x, md5(n::text)::uuid AS u, 'epoch'::timestamptz + n * interval '1.1 s' AS at, sqrt(n) AS f
+             FROM generate_series(1, 220000) AS n",
+        );
+        let archive = place.file("hotel.tar.zst", place.dr_dump(&["--binary", "hotel"]));
+        let record = run(&mut place.restore(&[&archive, "--into", "again", "--no-analyze"]), b"").record();
+        assert_eq!(record["proved"].as_bool(), Some(true));
+        assert_eq!(rows(&place.server, "again"), rows(&place.server, "hotel"));
+        assert_eq!(place.definitions("again"), place.definitions("hotel"));
+        let name = format!("of_{major}");
+        run(&mut newest.restore(&[&archive, "--into", &name, "--no-analyze"]), b"").record();
+        assert_eq!(rows(&newest.server, &name), rows(&place.server, "hotel"));
+    }
+    let rooted = newest.dr_dump(&["--binary", "--load-via-partition-root", "hotel"]);
+    run(&mut newest.restore(&["--swap", "--no-analyze"]), &rooted).record();
+    assert_eq!(newest.databases("hotel_before%").lines().count(), 1);
+}
+
+#[test]
+fn several_pieces_in_binary_are_one_copy() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 150000) n");
+    let archive = place.dr_dump(&["--binary", "postgres"]);
+    run(&mut place.restore(&["--into", "new"]), &archive).record();
+    // Only what goes in by one COPY is frozen.
+    assert_eq!(place.server.psql("new", "ANALYZE t; SELECT relallvisible = relpages FROM pg_class WHERE relname = 't'"), "t");
 }
 
 #[test]
@@ -105,7 +143,7 @@ fn what_pg_restore_alone_would_make_in_the_wrong_order_comes_back() {
 }
 
 #[test]
-fn a_database_in_another_encoding_comes_back_with_its_names() {
+fn f62_a_database_in_another_encoding_comes_back_with_its_names() {
     let place = Place::new(15);
     place.server.psql("postgres", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
     place.server.psql("latin", "CREATE TABLE \"Übel\" (\"naïf\" text); INSERT INTO \"Übel\" VALUES ('façade'), ('é\t'); COMMENT ON TABLE \"Übel\" IS 'für'");
@@ -414,6 +452,9 @@ fn a_table_that_a_script_of_an_extension_fills_holds_what_the_dump_held() {
     );
     let archive = place.dr_dump(&["extended"]);
     let ran = run(&mut place.restore(&["--into", "new"]), &archive);
+    let binary = place.dr_dump(&["--binary", "extended"]);
+    run(&mut place.restore(&["--into", "binary"]), &binary).record();
+    assert_eq!(rows(&place.server, "binary"), rows(&place.server, "extended"));
     std::fs::remove_file(&control).expect("it is there");
     let missing = run(&mut place.restore(&["--into", "other"]), &archive);
     assert_eq!(ran.record()["proved"].as_bool(), Some(true));
