@@ -1,5 +1,5 @@
 -- The history of backups in a database, for dashboards and for those who like to ask in SQL. Nothing needs it in order to restore.
---   psql -v ON_ERROR_STOP=1 -f dr.sql              creates what is missing in the schema dr, or loads what scripts/history gives it
+--   psql -v ON_ERROR_STOP=1 -f dr.sql              creates what is missing in the schema dr, or loads what history gives it
 --   psql … -v public=yes -f dr.sql                 and shows the two views in the schema public, too
 -- May be repeated; what is there stays. Columns are the fields of dr-records(5); all the others are in `record`.
 

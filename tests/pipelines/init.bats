@@ -21,7 +21,7 @@ setup() {
     HOST=$(mktemp -d /tmp/dr-init.XXXXXX)
     mkdir -p "$HOST/bin" "$HOST/lib" "$HOST/run" "$HOST/home" "$HOST/stick"
     cp -r "$PROJECT/scripts" "$HOST/lib/dr"
-    for tool in dr-doctor dr-push dr-dump dr-encrypt dr-seal dr-restore; do
+    for tool in dr-doctor dr-notify dr-push dr-dump dr-encrypt dr-seal dr-restore; do
         ln "$(type -P $tool)" "$HOST/bin/$tool" 2>/dev/null || cp "$(type -P $tool)" "$HOST/bin/$tool"
     done
     chmod -R a+rX "$HOST"
@@ -125,12 +125,24 @@ comes_back() {
     printf '\nshop\n%s\n' "$HOST/run/store" >"$answers"
     as_plain env PGUSER=postgres script -qefc "$HOST/lib/dr/init main" "$HOST/run/screen" <"$answers" >/dev/null
     [ "$(grep -c AGE-SECRET-KEY "$HOST/run/screen")" = 2 ]
+    # What to do with them is said once, and the three lines of each come right after it.
+    [ "$(grep -c "this host keeps neither" "$HOST/run/screen")" = 1 ]
+    [[ $(grep -A 4 "a file identity.txt on the host that restores" "$HOST/run/screen" | tail -n 1) == AGE-SECRET-KEY-* ]]
+    [[ $(grep -A 4 "into a safe, on paper" "$HOST/run/screen" | tail -n 1) == AGE-SECRET-KEY-* ]]
     sed -n 's/\r$//; s/^AGE-SECRET-KEY/&/p' "$HOST/run/screen" >identities && chmod 600 identities
     rm "$HOST/run/screen"
     run ! grep -rq AGE-SECRET-KEY "$HOST/run" "$HOST/home"
     grep -qx 'DATABASES="shop"' "$HOST/run/etc/main.env" && grep -qx "DR_TO=\"$HOST/run/store\"" "$HOST/run/etc/main.env"
     as_plain "$HOST/lib/dr/backup" main
     comes_back identities
+}
+
+@test "on a terminal it asks for nothing that is said" {
+    words="--to $HOST/run/store --databases shop --host $PGHOST --user postgres --key-dir $HOST/stick"
+    # Nobody answers.
+    run -0 on_host env -u PGHOST script -qefc "$HOST/lib/dr/init main $words" "$HOST/run/screen" </dev/null
+    [[ $output != *"[/var/run/postgresql]"* && $output != *"[postgres]"* ]]
+    grep -qx "PGHOST=\"$PGHOST\"" "$HOST/run/etc/main.env" && grep -qx 'PGUSER="postgres"' "$HOST/run/etc/main.env"
 }
 
 @test "recipients that are given are those, and no identity is made" {

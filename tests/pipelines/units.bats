@@ -124,6 +124,48 @@ psql -XAtqc "SELECT count(*) FROM pg_replication_slots" -c "SET max_parallel_wor
     [ "$output" = $'dr-wal-receive success\ndr-heartbeat-commit success\n1\n500500' ]
 }
 
+@test "the lines of dr-recovery(7) bring a recovered directory under the service of Debian, on a new host" {
+    # For a cluster of another name, so that none of this host is meant.
+    sed -n '/^\.Ss On Debian$/,/^\.Sh/p' "$PROJECT/man/dr-recovery.7" | sed -n '/^\.Bd/,/^\.Ed/p' | sed '1d;$d; s/\\e$/\\/; s/main/try/g' >"$BOX/lines"
+    [ "$(grep -c systemctl "$BOX/lines")" = 3 ]
+    run -0 in_box '
+set_up_programs
+mkdir /etc/dr && install -d -o postgres -m 700 /var/backups/dr && install -d -o postgres -m 2775 /run/postgresql
+rm -rf /var/lib/dr && install -d -o postgres /var/lib/dr
+cp "$KEYS/recipients" /etc/dr/try.recipients && cat "$KEYS/signs.pub" >/etc/dr/try.pub
+install -o postgres -m 600 "$KEYS/signs.key" /etc/dr/try.key && install -o postgres -m 600 "$KEYS/identity" /etc/dr/try.identity
+export DR_CLUSTER=try DR_TO=/var/backups/dr DR_FROM=/var/backups/dr DR_STATE=/var/lib/dr DR_RECIPIENTS=/etc/dr/try.recipients \
+    DR_PUBLIC_KEY=/etc/dr/try.pub DR_IDENTITY=/etc/dr/try.identity PGHOST=/run/postgresql PGPORT=5777 PGUSER=postgres
+env | grep -E "^(DR|PG)_?" >/etc/dr/try.env
+as() { su postgres -c "$1"; }
+asked() { as "psql -XAtqc \"$1\" shop"; }
+{
+    pg_createcluster 15 try -p 5777 && systemctl daemon-reload && systemctl start postgresql@15-try
+    as "dr-push --init && dr-doctor --archive-settings --env-file /etc/dr/try.env" >>/etc/postgresql/15/try/postgresql.conf
+    printf "%s\n" "max_connections = 150" "work_mem = 7MB" >>/etc/postgresql/15/try/postgresql.conf
+    systemctl restart postgresql@15-try
+    as "createdb shop" && asked "CREATE TABLE booking AS SELECT generate_series(1, 1000) n"
+    as "/usr/local/lib/dr/backup-base try" && asked "INSERT INTO booking VALUES (0)" && as "psql -Xqc \"SELECT pg_switch_wal()\""
+    # It archives what it has before it stops; then the host is lost, and on the new one is what its package has made.
+    systemctl stop postgresql@15-try && rm -r /etc/postgresql/15/try /var/lib/postgresql/15/try
+    pg_createcluster 15 try -p 5777 && systemctl start postgresql@15-try
+    as "dr-recover --into /var/lib/postgresql/15/back --start --wait"
+    bash -e "$box/lines"
+} >"$box/said" 2>&1 || { cat "$box/said"; exit 1; }
+systemctl show -P ActiveState postgresql@15-try
+for what in data_directory config_file hba_file archive_mode work_mem; do asked "SHOW $what"; done
+asked "SELECT count(*) FROM booking"
+as "dr-list --kind base --json" | wc -l'
+    [ "$output" = "active
+/var/lib/postgresql/15/try
+/etc/postgresql/15/try/postgresql.conf
+/etc/postgresql/15/try/pg_hba.conf
+on
+7MB
+1001
+2" ]
+}
+
 # The lines of the schedule, as they stand behind their times: user and command.
 lines_of_cron() {
     sed -n 's/^[0-9*][^ ]*  *[^ ]*  *[^ ]*  *[^ ]*  *[^ ]*  *//p' "$1"

@@ -105,6 +105,19 @@ fn nothing_is_unfinished_skipped_or_asleep() {
 }
 
 #[test]
+fn what_is_installed_names_no_script_of_this_checkout() {
+    let mut complaints = Vec::new();
+    let programs = tree::rust_files().into_iter().filter(|(path, _)| path.starts_with("tools/") && path.contains("/src/"));
+    let others = ["man", "systemd", "cron", "sql"].into_iter().flat_map(tree::entries).filter(|path| path.is_file());
+    let others = others.map(|path| (tree::name(&path), std::fs::read_to_string(&path).unwrap()));
+    for (path, text) in programs.chain(others) {
+        let said = code(&text).filter(|line| !line.trim_start().starts_with("//") && !line.contains("include_str!("));
+        complaints.extend(said.filter(|line| line.contains("scripts/")).map(|line| format!("{path}: {}", line.trim())));
+    }
+    tree::none(&complaints);
+}
+
+#[test]
 fn only_args_knows_the_command_line() {
     let knows = |(path, text): &(String, String)| {
         path.starts_with("tools/")

@@ -64,7 +64,7 @@ fn take(plan: &Plan<'_>, session: Session, output: File) -> Result<Taken, Failur
 fn produced(facts: &Facts, taken: Taken) -> Produced {
     let stopped_at = taken.base.stopped_at;
     Produced {
-        host: rustix::system::uname().nodename().to_str().ok().map(str::to_owned),
+        host: Some(dr_pipe::host::name()),
         server_version: Some(facts.server_version),
         system_identifier: Some(facts.system_identifier.clone()),
         plain_bytes: Some(taken.finished.plain_bytes),

@@ -72,6 +72,7 @@ impl Catalogue {
         }
         listing.shelve(shelves);
         listing.confine(scope);
+        listing.warnings.extend(listing.no_such_database().map(|error| error.to_string()));
         Ok(listing)
     }
 
@@ -85,11 +86,11 @@ impl Catalogue {
             Selector::Name(name) => {
                 let (shelves, mut listing) = self.read(scope, name)?;
                 listing.shelve(shelves);
+                listing.confine(scope);
                 listing
             }
             Selector::Latest | Selector::At(_) => self.list(scope)?,
         };
-        listing.confine(scope);
         let chosen = listing.choose(selector)?.clone();
         let other_databases = match selector {
             Selector::Name(_) => Vec::new(),

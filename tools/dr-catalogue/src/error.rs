@@ -132,6 +132,14 @@ pub enum Error {
     /// No backup fits what was asked for.
     #[error("no backup {0}")]
     NotFound(String),
+    /// No backup is of the database that was asked for.
+    #[error("no backup is of database {database}; there are backups of {there}")]
+    NoSuchDatabase {
+        /// What was asked for.
+        database: String,
+        /// Some of those there are.
+        there: String,
+    },
     /// Several backups fit, and only one was asked for.
     #[error("{prefix} is the beginning of several names: {names}")]
     Ambiguous {
@@ -188,6 +196,7 @@ impl From<Error> for Failure {
             Error::NotFound(_) => {
                 "see whether the store, --cluster and --database are right: dr-list --from STORE alone shows all there are".into()
             }
+            Error::NoSuchDatabase { .. } => "say another one with --database; dr-list shows all backups there are".into(),
             Error::Ambiguous { .. } => "give more of the name".into(),
             Error::SeveralClusters(_) => "say which with --cluster".into(),
         };
@@ -206,6 +215,7 @@ impl Error {
             | Error::EmptyStream { .. }
             | Error::TooFewStores { .. }
             | Error::NoObject { .. }
+            | Error::NoSuchDatabase { .. }
             | Error::NotFound(_) => Exit::Missing,
             Error::BrokenLink { .. }
             | Error::Disorder(_)

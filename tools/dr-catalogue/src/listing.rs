@@ -6,7 +6,7 @@ use chrono::SecondsFormat;
 use dr_pipe::Failure;
 use dr_pipe::record::Backup;
 
-use crate::select::{Scope, Selector, order};
+use crate::select::{Scope, Selector, few, order};
 use crate::store::{Flaw, Shelf};
 use crate::{Error, Tombstone, name};
 
@@ -50,13 +50,15 @@ pub struct Listing {
     pub unreachable: Vec<Failure>,
     /// What else the user should know.
     pub warnings: Vec<String>,
+    /// Where no backup is of the database in scope: that one, and those there are.
+    pub(crate) no_such_database: Option<(String, BTreeSet<String>)>,
 }
 
 impl Listing {
     /// The entry that `selector` means. One that is marked for deletion is meant only where it is named.
     ///
     /// # Errors
-    /// [`Error::NotFound`] or [`Error::Ambiguous`]; but where a better answer may be hidden by a flaw, or lie in a store
+    /// [`Error::NotFound`], [`Error::NoSuchDatabase`] or [`Error::Ambiguous`]; but where a better answer may be hidden by a flaw, or lie in a store
     /// that cannot be read, the error of that flaw or store: an older backup is never taken for the newest in silence.
     pub fn choose(&self, selector: &Selector) -> Result<&Entry, Error> {
         let chosen = match selector.choose(self.entries.iter().map(|entry| &entry.backup)) {
@@ -109,7 +111,7 @@ impl Listing {
         let databases: BTreeSet<_> = manifests().filter_map(|manifest| manifest.produced.database.clone()).collect();
         let others: Vec<_> = databases.into_iter().filter(|other| other != database).collect();
         if !others.is_empty() {
-            let named = others[..others.len().min(5)].join(", ");
+            let named = few(others.iter().map(String::as_str));
             self.warnings
                 .push(format!("the newest backup is of database {database}; there are backups of {named} too: say --database"));
         }
@@ -127,8 +129,18 @@ impl Listing {
 
     /// Leaves only what is in `scope`.
     pub(crate) fn confine(&mut self, scope: &Scope) {
+        let entries = self.entries.iter().chain(self.deleted.iter().map(|marked| &marked.entry));
+        let databases: BTreeSet<_> = entries.filter_map(|entry| entry.backup.manifest.produced.database.clone()).collect();
+        let wanted = scope.database.clone().filter(|wanted| !databases.is_empty() && !databases.contains(wanted));
+        self.no_such_database = wanted.map(|wanted| (wanted, databases));
         self.entries.retain(|entry| scope.holds(&entry.backup));
         self.deleted.retain(|marked| scope.holds(&marked.entry.backup));
+    }
+
+    /// Says that no backup is of the database that was asked for, if that is so.
+    pub(crate) fn no_such_database(&self) -> Option<Error> {
+        let (database, there) = self.no_such_database.as_ref()?;
+        Some(Error::NoSuchDatabase { database: database.clone(), there: few(there.iter().map(String::as_str)) })
     }
 
     /// Puts what each store says together: the first store that holds a backup shows it. One that is marked in some stores and
@@ -207,7 +219,7 @@ impl Listing {
 
     /// Why nothing fits; `error` says that there is nothing.
     fn nothing(&self, selector: &Selector, error: Error) -> Error {
-        self.reason_for_nothing(selector).unwrap_or_else(|| match self.deleted.len() {
+        self.reason_for_nothing(selector).or_else(|| self.no_such_database()).unwrap_or_else(|| match self.deleted.len() {
             0 => error,
             count => Error::NotFound(format!("{selector}, but {count} that are marked for deletion, and can be named")),
         })

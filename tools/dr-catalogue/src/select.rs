@@ -9,6 +9,9 @@ use dr_pipe::record::{Backup, Kind};
 
 use crate::Error;
 
+/// As many names are said where there may be many.
+const FEW: usize = 5;
+
 /// Among which backups is chosen. The default: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -94,9 +97,15 @@ fn by_name<'a>(name: &str, backups: impl Iterator<Item = &'a Backup>) -> Result<
         [] => Err(Error::NotFound(Selector::Name(name.into()).to_string())),
         [only] => Ok(only),
         several => {
-            let some: Vec<_> = several.iter().take(5).map(|backup| backup.manifest.name.as_str()).collect();
-            let more = if several.len() > 5 { format!(" and {} more", several.len() - 5) } else { String::new() };
-            Err(Error::Ambiguous { prefix: name.into(), names: format!("{}{more}", some.join(", ")) })
+            let names = few(several.iter().map(|backup| backup.manifest.name.as_str()));
+            Err(Error::Ambiguous { prefix: name.into(), names })
         }
     }
+}
+
+/// The first of these names, and how many more there are.
+pub(crate) fn few<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.collect();
+    let some = names[..names.len().min(FEW)].join(", ");
+    if names.len() > FEW { format!("{some} and {} more", names.len() - FEW) } else { some }
 }

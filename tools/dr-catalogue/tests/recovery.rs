@@ -22,6 +22,20 @@ fn the_text_is_plain_and_narrow_enough_for_any_terminal() {
 }
 
 #[test]
+fn the_page_says_the_same_of_the_name_that_the_cluster_has_afterwards() {
+    let page = include_str!("../../../man/dr-recovery.7");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for sentence in [
+        "The cluster keeps its name, as it is on a timeline of its own from now on.",
+        "Where the old server may still be alive somewhere, or the host was broken into, give the cluster a new name and new keys.",
+        "make a new base at once: what was not archived of that timeline cannot be reached.",
+    ] {
+        assert!(words(page).contains(sentence), "the page: {sentence}");
+        assert!(words(RECOVERY).to_lowercase().contains(&sentence.to_lowercase()), "the text: {sentence}");
+    }
+}
+
+#[test]
 fn every_shell_reads_the_scripts() {
     let directory = tempfile::tempdir().unwrap();
     for name in SCRIPTS {

@@ -72,7 +72,7 @@ impl Clock {
 fn recall(file: &Path) -> Result<Option<DateTime<Utc>>, Failure> {
     let text = match std::fs::read(file) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        read => read.map_err(|error| Failure::io(file.display(), &error))?,
+        read => read.map_err(|error| Failure::file(file, &error))?,
     };
     let remembered: Option<BTreeMap<String, DateTime<Utc>>> = serde_json::from_slice(&text).ok();
     match remembered.and_then(|remembered| remembered.get(LATEST).copied()) {

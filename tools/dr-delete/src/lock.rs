@@ -1,13 +1,8 @@
 //! One dr-delete at a time: two would leave the tombstone of one with the signature of the other.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::fs::{self, File};
 
-use dr_pipe::{Exit, Failure, state, warn};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use dr_pipe::{Exit, Failure, lock, state, warn};
 
 use crate::TOOL;
 
@@ -28,33 +23,21 @@ impl Lock {
             warn(TOOL, "no state directory, so that nothing keeps two of these apart: set DR_STATE");
             return Ok(Lock(None));
         };
-        match lock(&directory) {
-            Ok(Some(file)) => Ok(Lock(Some(file))),
+        let path = directory.join(FILE);
+        match state::make(&directory).and_then(|()| lock::take(&path)) {
+            Ok(Some(file)) => {
+                lock::sign(&file, &std::process::id().to_string());
+                Ok(Lock(Some(file)))
+            }
             Ok(None) => {
-                let pid = fs::read_to_string(directory.join(FILE)).unwrap_or_default();
+                let pid = fs::read_to_string(path).unwrap_or_default();
                 let pid = if pid.is_empty() { String::new() } else { format!(" (pid {})", pid.trim_end()) };
                 Err(Failure::new(Exit::Busy, format!("another dr-delete is at work{pid}"), "run it again later"))
             }
-            Err(error) => {
-                let file = directory.join(FILE);
-                warn(TOOL, format!("nothing keeps two of these apart: {}: {error}", file.display()));
+            Err(Failure { message, hint, .. }) => {
+                warn(TOOL, format!("nothing keeps two of these apart: {message} ({hint})"));
                 Ok(Lock(None))
             }
         }
-    }
-}
-
-/// None if somebody else has it.
-fn lock(directory: &Path) -> io::Result<Option<File>> {
-    fs::create_dir_all(directory)?;
-    let mut file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join(FILE))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            // Whose it is, is a help, and no need: a disk that is full has no room for it.
-            drop(file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())));
-            Ok(Some(file))
-        }
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }

@@ -260,7 +260,7 @@ impl<'s> Case<'s, '_> {
             reasons: choice.map(|choice| choice.reasons.clone()).unwrap_or_default(),
             deleted_at: self.clock.now(),
             not_before_at: self.clock.now() + self.limits.grace,
-            host: host(),
+            host: dr_pipe::host::name(),
         })
     }
 
@@ -274,7 +274,7 @@ impl<'s> Case<'s, '_> {
             reasons: reasons.to_vec(),
             deleted_at: self.clock.now(),
             not_before_at: self.clock.now() + self.limits.grace,
-            host: host(),
+            host: dr_pipe::host::name(),
         };
         Grave::Wal(MarkedRange { first, last, tombstone })
     }
@@ -307,11 +307,6 @@ impl<'s> Case<'s, '_> {
             grave: Grave::Backup(tombstone),
         }
     }
-}
-
-/// This host's name.
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The clusters that a store's keys are of.

@@ -9,8 +9,8 @@ use crate::args::Args;
 use crate::examine::TOOL;
 use crate::{command, conf, facts, warnings};
 
-/// Prints the lines of postgresql.conf that the server lacks. 0: none is needed, nothing that they name is missing, and
-/// archiving does not fail.
+/// Prints the lines of postgresql.conf that the server lacks, if there are any: 0. But 1 where archive_command names what is missing,
+/// so that the lines would not do.
 pub fn archive_settings(args: &Args, output: &mut impl Write) -> Outcome {
     let push = command::push()?;
     let archive_command = command::archive_command(&args.archive, &push)?;
@@ -23,6 +23,6 @@ pub fn archive_settings(args: &Args, output: &mut impl Write) -> Outcome {
     }
     let text = conf::print(&lines, &facts);
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(|error| Failure::io("standard output", &error))?;
-    let bad = lines.iter().any(|line| line.needed) || facts.archiver.failing.is_some() || !missing.is_empty();
-    Ok(if bad { Exit::Bad } else { Exit::Good })
+    let fails = facts.here && !push.is_file() || !missing.is_empty();
+    Ok(if fails { Exit::Bad } else { Exit::Good })
 }

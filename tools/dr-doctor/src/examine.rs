@@ -5,7 +5,7 @@ use dr_pipe::{Exit, Outcome};
 
 use crate::args::Args;
 use crate::findings::Findings;
-use crate::{clients, keys, server, settings, space, stores};
+use crate::{channels, clients, keys, server, settings, space, stores};
 
 /// The tool's name.
 pub const TOOL: &str = "dr-doctor";
@@ -17,6 +17,7 @@ pub fn examine(args: &Args) -> Outcome {
     let mut found = Findings::new(cluster, &args.check, Utc::now());
     settings::check(args, cluster, &mut found);
     keys::check(args, role, cluster, &mut found);
+    channels::check(role, cluster, &mut found);
     space::check(args, role, &mut found);
     let version = server::check(args, role, &mut found);
     clients::check(version, role, &mut found);

@@ -22,6 +22,8 @@ pub enum Name {
     PublicKey,
     /// Nobody else can read the files of passwords and access keys.
     Credentials,
+    /// Somebody can be told when something fails.
+    Channels,
     /// The programs of the bad day are here.
     StockTools,
     /// There is room in the directories that tools write to.
@@ -119,6 +121,11 @@ impl Finding {
     /// In whichever of these states.
     pub fn bad(state: State, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Finding { state, message: message.into(), hint: Some(hint.into()), measured: None }
+    }
+
+    /// As somebody else has found it.
+    pub fn of(state: State, message: String, hint: Option<String>) -> Self {
+        Finding { state, message, hint, measured: None }
     }
 
     /// What a tool would say if it failed so.

@@ -2,6 +2,7 @@
 
 mod archive_settings;
 mod args;
+mod channels;
 mod clients;
 mod command;
 mod conf;

@@ -73,7 +73,6 @@ fn elsewhere(to: &[Location]) -> Finding {
     if to.iter().any(Location::is_s3) {
         return Finding::ok("a copy goes to a bucket");
     }
-    let hint =
-        "add a bucket to DR_TO, or copy it from another host: scripts/copy-offsite; is it a disk of another host, all is well";
+    let hint = "add a bucket to DR_TO, or copy it from another host: copy-offsite in dr-keeping(7); is it a disk of another host, all is well";
     Finding::warning("all stores are directories: what destroys this host may take the backups with it", hint)
 }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use dr_pipe::record::State::{Critical, Ok, Warning};
@@ -119,6 +120,30 @@ fn f96_files_of_passwords_and_access_keys_are_nobody_elses() {
     check(Ok, "");
     chmod(&pgpass, 0o640);
     check(Critical, "chmod 600");
+}
+
+#[test]
+fn channels_are_looked_at_by_who_tells_them() {
+    let host = Host::new();
+    fs::create_dir(host.path("channels")).unwrap();
+    let check = |state, part: &str| {
+        let mut command = host.checking("channels");
+        finds(command.env("DR_CHANNELS", host.path("channels")), "channels", state, part);
+    };
+    check(Warning, "nobody can be told: no file in ");
+    let channel = host.write("channels/ops.toml", "kind = \"ntfy\"\nurl = \"https://canary.example/canary\"\n", 0o600);
+    check(Ok, "it can be read, by nobody else");
+    chmod(&channel, 0o644);
+    check(Critical, &format!("chmod 600 {}", channel.display()));
+    host.write("channels/ops.toml", "kind = \"ntfy\"\nulr = \"https://canary.example/canary\"\n", 0o600);
+    check(Critical, "line 1: url is not set");
+    // Who only reads backups need not tell anybody.
+    let mut reads = host.command();
+    reads.args(["--from", "/store", "--check", "channels"]);
+    if !Path::new("/etc/dr/channels").exists() {
+        assert_eq!(run(&mut reads).of("channels").count(), 0);
+    }
+    finds(reads.env("DR_CHANNELS", host.path("channels")), "channels", Critical, "ops.toml");
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use dr_pipe::record::{self, Drill, Phase, Record, Step};
-use dr_pipe::{Exit, Failure, Outcome, Sha256, stream, warn};
+use dr_pipe::{Exit, Failure, Outcome, Sha256, host, stream, warn};
 
 use crate::args::Args;
 use crate::notes::{NoteFile, Noted, Notes};
 use crate::reached::{Reached, replay_seconds};
-use crate::{TOOL, host};
+use crate::{TOOL, operator};
 
 /// Prints the record of the drill.
 pub fn finish(args: &Args) -> Outcome {
@@ -49,7 +49,7 @@ fn judge(args: &Args, notes: &Notes, now: DateTime<Utc>) -> Drill {
         passed: false,
         started_at,
         finished_at: now,
-        operator: args.operator.clone().unwrap_or_else(host::operator),
+        operator: args.operator.clone().unwrap_or_else(operator::name),
         host,
         environment: args.environment.clone(),
         backup: reached.backups.last().or(args.backup.as_ref()).cloned(),

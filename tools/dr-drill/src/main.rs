@@ -2,8 +2,8 @@
 
 mod args;
 mod finish;
-mod host;
 mod notes;
+mod operator;
 mod reached;
 mod step;
 mod tail;

@@ -148,7 +148,7 @@ fn prepare(session: &mut Session) -> Result<(), Failure> {
 
 /// The statement, a transaction of its own.
 fn row(cluster: &str) -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = dr_pipe::host::name();
     format!(
         "INSERT INTO dr.heartbeat (cluster, at, pid, host) VALUES ({}, pg_catalog.clock_timestamp(), {}, {}) ON CONFLICT (cluster) DO \
          UPDATE SET at = excluded.at, pid = excluded.pid, host = excluded.host",

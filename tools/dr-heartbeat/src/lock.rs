@@ -1,21 +1,14 @@
 //! One run of a job at a time. The lock is the kernel's: it ends with whoever held it, however that ended.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use dr_pipe::record::Job;
-use dr_pipe::{runs, state, warn};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use dr_pipe::{Failure, lock, state, warn};
 
 use crate::TOOL;
-
-/// How often another run is looked at.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Held until it is dropped. None inside where there is no place for it, of which it warns: that is no reason not to back up.
 #[derive(Debug)]
@@ -40,31 +33,14 @@ impl Lock {
         };
         let Some(directory) = state::directory() else { return nothing("no state directory: set DR_STATE".into()) };
         let path = directory.join(format!("run-{cluster}-{job}.lock"));
-        let end = Instant::now() + wait;
-        loop {
-            match lock(&directory, &path) {
-                Ok(Some(file)) => return Ok(Lock(Some(file))),
-                Ok(None) if Instant::now() >= end => return Err(Other { since: holder(&path) }),
-                Ok(None) => std::thread::park_timeout(LOOK),
-                Err(error) => return nothing(format!("{}: {error}", path.display())),
+        match state::make(&directory).and_then(|()| lock::wait(&path, wait)) {
+            Ok(Some(file)) => {
+                lock::sign(&file, &format!("{} {}", std::process::id(), Utc::now().trunc_subsecs(0).to_rfc3339()));
+                Ok(Lock(Some(file)))
             }
+            Ok(None) => Err(Other { since: holder(&path) }),
+            Err(Failure { message, hint, .. }) => nothing(format!("{message} ({hint})")),
         }
-    }
-}
-
-/// None if another run has it.
-fn lock(directory: &Path, path: &Path) -> io::Result<Option<File>> {
-    fs::create_dir_all(directory)?;
-    let mut file = runs::open(OpenOptions::new().create(true).truncate(false).write(true).mode(0o600), path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            // Whose it is, is a help, and no need: a disk that is full has no room for it.
-            let now = Utc::now().trunc_subsecs(0).to_rfc3339();
-            drop(file.set_len(0).and_then(|()| writeln!(file, "{} {now}", std::process::id())));
-            Ok(Some(file))
-        }
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use dr_pipe::args::moment;
 use dr_pipe::record::{Job, Run};
-use dr_pipe::{Exit, Failure, runs};
+use dr_pipe::{Exit, Failure, state};
 
 /// As much of a heartbeat file is read: somebody else may have written it.
 const FILE_BYTES: u64 = 64 << 10;
@@ -43,10 +43,10 @@ pub fn path(directory: &Path, job: Job) -> PathBuf {
 pub fn read(directory: &Path, job: Job) -> Result<Option<Mark>, Failure> {
     let path = path(directory, job);
     let mut text = Vec::new();
-    let opened = runs::open(OpenOptions::new().read(true), &path);
+    let opened = state::open(OpenOptions::new().read(true), &path);
     match opened.and_then(|file| file.take(FILE_BYTES).read_to_end(&mut text)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|error| Failure::io(path.display(), &error))?,
+        read => read.map_err(|error| Failure::file(&path, &error))?,
     };
     let text = String::from_utf8_lossy(&text);
     let at = moment(text.lines().next().unwrap_or_default().trim()).map_err(|_| {
@@ -78,15 +78,15 @@ pub fn write(directory: &Path, run: &Run) -> Result<(), Failure> {
     }
     let replace = || -> io::Result<()> {
         fs::create_dir_all(directory)?;
-        let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(directory)?;
+        let mut file = state::replacement(&path)?;
         file.write_all(text(run).as_bytes())?;
-        // Said outright, as the umask of a backup is narrow.
+        // Said outright: it is made for its owner alone.
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
         file.as_file().sync_all()?;
         file.persist(&path)?;
         File::open(directory)?.sync_all()
     };
-    replace().map_err(|error| Failure::io(path.display(), &error))
+    replace().map_err(|error| Failure::file(&path, &error))
 }
 
 fn text(run: &Run) -> String {

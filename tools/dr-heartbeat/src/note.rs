@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use dr_pipe::record::{Job, Run};
-use dr_pipe::{runs, warn};
+use dr_pipe::{host, runs, warn};
 
 use crate::args::Args;
 use crate::ended::Ended;
@@ -41,7 +41,7 @@ impl Begun {
             run: self.run,
             cluster: self.cluster,
             job: self.job,
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host: host::name(),
             started_at: self.started_at,
             finished_at: Utc::now(),
             succeeded: ended.is_good(),

@@ -5,7 +5,9 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -399,4 +401,41 @@ fn what_is_no_plain_file_in_the_state_directory_holds_no_job_up_and_is_not_writt
     );
     assert_eq!(fs::read_to_string(victim).unwrap(), "kept");
     assert!(fs::metadata(state.join("LAST_SUCCESS.txt")).unwrap().is_file());
+}
+
+#[test]
+fn what_root_has_run_once_keeps_nothing_from_whose_the_state_is_and_else_it_is_said_whose_it_is() {
+    const NOBODY: u32 = 65534;
+    // Nobody else can do what this is about.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let rig = Rig::new();
+    let bin = Path::new(env!("CARGO_BIN_EXE_dr-heartbeat")).parent().unwrap();
+    let programs = dr_testing::programs::reachable(bin, &["dr-heartbeat"]);
+    fs::set_permissions(rig.scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(rig.path("state")).unwrap();
+    ["state", "tmp"].iter().for_each(|name| chown(rig.path(name), Some(NOBODY), Some(NOBODY)).unwrap());
+    let nobody = || {
+        let mut command = Command::new(programs.path().join("dr-heartbeat"));
+        command.args(["run", "--job", "dump", "--cluster", "main", "--", "true"]).uid(NOBODY).gid(NOBODY);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("DR_STATE", rig.path("state")).env("TMPDIR", rig.path("tmp"));
+        let output = command.output().unwrap();
+        assert_eq!(code(&output), 0);
+        stderr(&output)
+    };
+    assert_eq!(stderr(&rig.job(&[], "true").output().unwrap()), "");
+    let made = || fs::read_dir(rig.path("state")).unwrap().map(|entry| entry.unwrap().path());
+    made().for_each(|path| assert_eq!(path.metadata().unwrap().uid(), NOBODY, "{}", path.display()));
+    assert_eq!(nobody(), "");
+    assert_eq!(rig.runs().len(), 2);
+
+    // What an older release has left.
+    made().for_each(|path| chown(path, Some(0), Some(0)).unwrap());
+    let said = nobody();
+    for name in ["run-main-dump.lock", "runs-main.lock"] {
+        let path = rig.path("state").join(name).display().to_string();
+        assert!(said.contains(&format!("{path} belongs to root, and this runs as nobody")), "{said}");
+        assert!(said.contains(&format!("(as root: chown nobody {path}, and what else root has left beside it)")), "{said}");
+    }
 }

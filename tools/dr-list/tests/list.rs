@@ -121,7 +121,28 @@ fn filters_leave_the_others_out() {
     stores.seal("near", &other);
     assert_eq!(stores.names(&["--from", "near", "--database", "blog", "--latest"]), [other.name]);
     assert!(stores.names(&["--from", "near", "--kind", "base"]).is_empty());
-    assert!(stores.names(&["--from", "near", "--database", "none"]).is_empty());
+}
+
+#[test]
+fn a_database_that_no_backup_is_of_is_told_with_those_there_are() {
+    let stores = Stores::new();
+    for (day, database) in (20..).zip(["blog", "hotel", "shop", "crm", "mail", "wiki", "ads"]) {
+        let mut made = backup(day);
+        made.produced.database = Some(database.into());
+        stores.seal("near", &made);
+    }
+    let said = "no backup is of database shpo; there are backups of ads, blog, crm, hotel, mail and 2 more\n";
+    let hint = "dr-list: hint: say another one with --database; dr-list shows all backups there are\n";
+    let list = |words: &[&str]| stores.list(&[&["--from", "near", "--database", "shpo"], words].concat()).assert();
+    for one in [&["--latest"][..], &["--at", "2026-01-25T03:00:00Z"], &["main_dump_20260120"]] {
+        let said = if one[0].starts_with("--") { said } else { "no backup is of database shpo; there are backups of blog\n" };
+        list(one).code(66).stdout("").stderr(format!("dr-list: error: {said}{hint}"));
+    }
+    list(&[]).code(0).stdout("").stderr(format!("dr-list: warning: {said}"));
+    // Where nothing is at all, it is another reason.
+    list(&["--kind", "base"]).code(0).stdout("").stderr("");
+    let nothing = list(&["--kind", "base", "--latest"]).code(66);
+    assert!(String::from_utf8_lossy(&nothing.get_output().stderr).starts_with("dr-list: error: no backup is there\n"));
 }
 
 #[test]

@@ -39,6 +39,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "unit")]
     pub test: bool,
 
+    /// Only look whether every channel could be told: print a check of each, read nothing and send nothing
+    #[arg(long, conflicts_with_all = ["test", "unit"])]
+    pub preflight: bool,
+
     /// Tell that this unit of systemd has failed, and read nothing
     #[arg(long, value_name = "UNIT", value_parser = unit)]
     pub unit: Option<String>,

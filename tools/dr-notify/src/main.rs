@@ -6,6 +6,7 @@ mod condition;
 mod memory;
 mod notice;
 mod notify;
+mod preflight;
 mod program;
 mod unit;
 

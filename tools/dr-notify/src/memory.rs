@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use dr_pipe::args::cluster_name;
-use dr_pipe::{runs, state, warn};
+use dr_pipe::{Failure, lock, state, warn};
 use serde::{Deserialize, Serialize};
 
 use crate::TOOL;
@@ -147,12 +147,17 @@ pub fn remember(cluster: Option<&str>, memory: &Memory) {
 /// Waits for another dr-notify of this host to be done, so that nothing is told twice; where it takes longer than it may, that is
 /// better than that nothing is told at all. Held until it is dropped.
 pub fn lock(patience: Duration) -> Option<File> {
-    let locked = || -> std::io::Result<File> {
-        let directory = state::directory().ok_or_else(|| std::io::Error::other("no state directory: set DR_STATE"))?;
-        std::fs::create_dir_all(&directory)?;
-        runs::lock(&directory.join("notify.lock"), patience)
+    let nothing = |why: String| {
+        warn(TOOL, format!("nothing keeps two of these from telling the same: {why}"));
+        None
     };
-    locked().map_err(|error| warn(TOOL, format!("nothing keeps two of these from telling the same: {error}"))).ok()
+    let Some(directory) = state::directory() else { return nothing("no state directory: set DR_STATE".into()) };
+    let path = directory.join("notify.lock");
+    match state::make(&directory).and_then(|()| lock::wait(&path, patience)) {
+        Ok(None) => nothing(format!("{} is held by another process", path.display())),
+        Ok(locked) => locked,
+        Err(Failure { message, hint, .. }) => nothing(format!("{message} ({hint})")),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::channel::{self, Channel, Post};
 use crate::condition::{Condition, Kind, Level, Reader};
 use crate::memory::{self, Heard, Memory, Rule};
 use crate::notice::{Change, News, Notice};
+use crate::preflight::preflight;
 use crate::{TOOL, unit};
 
 /// As much is read: records of more are those of no check.
@@ -25,11 +26,14 @@ type ByCluster = BTreeMap<Option<String>, Vec<Condition>>;
 
 /// Tells every channel what is news to it. What fails in one keeps nothing from another.
 pub fn notify(args: Args) -> Outcome {
+    if args.preflight {
+        return preflight(&args);
+    }
     // Before anything is told: what goes wrong is said with them.
     let (channels, mut failures) = channel::load(&args.channel, &args.channels)?;
     let mut secrets = redact::environment();
     secrets.extend(channels.iter().flat_map(Channel::secrets));
-    let host = one_line(&rustix::system::uname().nodename().to_string_lossy());
+    let host = one_line(&dr_pipe::host::name());
     let reader = Reader { host, cluster: args.cluster.clone(), secrets, now: Utc::now() };
     let conditions = if args.test {
         vec![reader.test()]

@@ -276,6 +276,39 @@ fn f96_a_channel_s_file_that_others_can_read_is_refused_and_the_rest_is_told() {
 }
 
 #[test]
+fn every_channel_is_looked_at_before_something_is_wrong_and_nobody_is_told() {
+    let (host, endpoint) = Host::with_webhook();
+    let looked = |words: &[&str]| {
+        let output = host.tool().arg("--preflight").args(words).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let checks: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(checks.iter().all(|check| check["type"] == "check" && check["check"] == "channels") && output.stderr.is_empty());
+        let one = |check: &Value| {
+            let subject = check["subject"].as_str().unwrap_or_default().rsplit('/').next().unwrap().to_owned();
+            format!("{subject} {} {}", check["state"].as_str().unwrap(), check["message"].as_str().unwrap())
+        };
+        (output.status.code().unwrap(), checks.iter().map(one).collect::<Vec<_>>())
+    };
+    assert_eq!(looked(&[]), (0, vec!["a.toml ok it can be read, by nobody else, and says all that it must".to_owned()]));
+    host.channel("b", "kind = \"ntfy\"\n");
+    host.channel("c", "kind = \"email\"\nfrom = \"a@b\"\nto = \"c@d\"\nsendmail = \"/nonexistent/sendmail\"\n");
+    host.channel("d", &webhook(&nowhere()));
+    fs::set_permissions(host.path("channels/d.toml"), fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, said) = looked(&["--cluster", "main"]);
+    assert_eq!((code, said.len()), (1, 4));
+    for (said, words) in said[1..].iter().zip(["line 1: url is not set", "/nonexistent/sendmail: No such", "its mode 0644"]) {
+        assert!(said.contains(" critical ") && said.contains(words), "{words}: {said}");
+    }
+    ["b", "c", "d"].iter().for_each(|name| fs::remove_file(host.path(&format!("channels/{name}.toml"))).unwrap());
+    host.channel("a", &format!("{}clusters = [\"other\"]\n", webhook(&endpoint.url())));
+    assert_eq!(looked(&["--cluster", "main"]).1[1], " warning no channel takes notices of cluster main");
+    fs::remove_file(host.path("channels/a.toml")).unwrap();
+    let (code, said) = looked(&[]);
+    assert!(code == 0 && said.len() == 1 && said[0].starts_with(" warning nobody can be told: no file in "), "{said:?}");
+    assert_eq!(endpoint.arrived().len(), 0);
+}
+
+#[test]
 fn f94_where_nobody_can_be_told_it_is_an_error_even_of_nothing() {
     let host = Host::new();
     assert!(failed(&host.tell(""), 78).contains("nobody can be told: no file in "));

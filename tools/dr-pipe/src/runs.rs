@@ -3,15 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::io::Errno;
+use std::time::Duration;
 
 use crate::record::{self, Job, Record, Run};
-use crate::{Exit, Failure, state};
+use crate::{Exit, Failure, lock, state};
 
 /// As many runs are kept: the newest ones; and the last success of each job, however old.
 pub const KEPT: usize = 10_000;
@@ -21,9 +17,6 @@ const SLACK: usize = 500;
 
 /// How long another one that writes the history is waited for: it needs no second.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often a lock is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The file of a cluster.
 ///
@@ -47,7 +40,7 @@ pub fn read(cluster: &str) -> Result<Vec<Run>, Failure> {
 /// Notes a run, durably. What a power cut has left of a line goes.
 ///
 /// # Errors
-/// 74 or 77 if it cannot be written, 78 where there is no state directory.
+/// 74 or 77 if it cannot be written, 75 where others never let it, 78 where there is no state directory.
 pub fn append(run: &Run) -> Result<(), Failure> {
     append_to(&path(&run.cluster)?, run, KEPT)
 }
@@ -57,41 +50,11 @@ pub fn last_success(runs: &[Run], job: Job) -> Option<&Run> {
     runs.iter().rev().find(|run| run.job == job && run.succeeded)
 }
 
-/// Opens a plain file, such as those of the state directory. A named pipe in its place would keep us waiting for ever, and a link
-/// would lead to somebody else's file.
-///
-/// # Errors
-/// As the file system says, and where it is no plain file.
-pub fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = options.clone().custom_flags(flags.bits() as i32).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no plain file")) }
-}
-
-/// Takes the lock of a file, which is made where it is missing. It is held until it is dropped.
-///
-/// # Errors
-/// As [`open`]; `TimedOut` where somebody else holds it for longer than `patience`.
-pub fn lock(path: &Path, patience: Duration) -> io::Result<File> {
-    let file = open(OpenOptions::new().create(true).truncate(false).write(true).mode(0o600), path)?;
-    let end = Instant::now() + patience;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if Instant::now() < end => std::thread::park_timeout(LOOK),
-            Err(Errno::WOULDBLOCK) => {
-                let message = format!("{} is held by another process", path.display());
-                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
-            }
-            done => return done.map(|()| file).map_err(Into::into),
-        }
-    }
-}
-
 fn read_from(path: &Path) -> Result<Vec<Run>, Failure> {
     let mut text = Vec::new();
-    match open(OpenOptions::new().read(true), path).and_then(|mut file| file.read_to_end(&mut text)) {
+    match state::open(OpenOptions::new().read(true), path).and_then(|mut file| file.read_to_end(&mut text)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read.map_err(|error| Failure::io(path.display(), &error))?,
+        read => read.map_err(|error| Failure::file(path, &error))?,
     };
     let within = |failure: Failure| failure.within(path.display()).leaving("mend or remove that line");
     // The last line may just be written, or be what a power cut has left of one.
@@ -104,32 +67,40 @@ fn read_from(path: &Path) -> Result<Vec<Run>, Failure> {
 }
 
 fn append_to(path: &Path, run: &Run, keep: usize) -> Result<(), Failure> {
-    let write = || -> io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        // A file of its own, as the history's is replaced when it is cut.
-        let _lock = lock(&path.with_extension("lock"), PATIENCE)?;
-        let mut file = open(OpenOptions::new().append(true).read(true).create(true).mode(0o600), path)?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        if whole(&text) < text.len() {
-            text.truncate(whole(&text));
-            file.set_len(text.len() as u64)?;
-            file.seek(SeekFrom::End(0))?;
-        }
-        record::write(&mut file, &Record::Run(Box::new(run.clone())))?;
-        file.sync_all()?;
-        let lines = text.iter().filter(|byte| **byte == b'\n').count() + 1;
-        if lines > keep + SLACK.min(keep) {
-            cut(path, directory, lines - keep)?;
-        }
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(|error| Failure::io(format!("noting the run in {}", path.display()), &error))
+    // A file of its own, as the history's is replaced when it is cut.
+    let lock = path.with_extension("lock");
+    let made = path.parent().map_or(Ok(()), state::make);
+    let noted = made.and_then(|()| lock::wait(&lock, PATIENCE)).and_then(|locked| {
+        let busy = || {
+            let message = format!("another process has held {} for {} s", lock.display(), PATIENCE.as_secs());
+            Failure::new(Exit::Busy, message, "see who it is: fuser(1)")
+        };
+        let _held = locked.ok_or_else(busy)?;
+        write(path, run, keep).map_err(|error| Failure::file(path, &error))
+    });
+    noted.map_err(|failure| failure.within("noting the run"))
+}
+
+fn write(path: &Path, run: &Run, keep: usize) -> io::Result<()> {
+    let mut file = state::create(OpenOptions::new().append(true).read(true), path)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    if whole(&text) < text.len() {
+        text.truncate(whole(&text));
+        file.set_len(text.len() as u64)?;
+        file.seek(SeekFrom::End(0))?;
+    }
+    record::write(&mut file, &Record::Run(Box::new(run.clone())))?;
+    file.sync_all()?;
+    let lines = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+    if lines > keep + SLACK.min(keep) {
+        cut(path, lines - keep)?;
+    }
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Leaves the oldest lines away. Whoever reads meanwhile sees the one file or the other.
-fn cut(path: &Path, directory: &Path, lines: usize) -> io::Result<()> {
+fn cut(path: &Path, lines: usize) -> io::Result<()> {
     let text = fs::read(path)?;
     let all: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let mut successes = BTreeSet::new();
@@ -145,7 +116,7 @@ fn cut(path: &Path, directory: &Path, lines: usize) -> io::Result<()> {
         }
     }
     kept.reverse();
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    let mut file = state::replacement(path)?;
     file.write_all(&kept.concat())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -210,13 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_never_free_and_what_is_no_file_are_failures_and_no_endless_waits() {
+    fn what_is_no_file_is_a_failure_and_no_endless_wait() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("runs-main.jsonl");
-        let held = lock(&path.with_extension("lock"), Duration::ZERO).unwrap();
-        let error = lock(&path.with_extension("lock"), Duration::from_millis(80)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        drop(held);
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
         assert_eq!(read_from(&path).unwrap_err().exit, Exit::Io);
         assert_eq!(append_to(&path, &run(1, Job::Dump, true), KEPT).unwrap_err().exit, Exit::Io);

@@ -135,7 +135,8 @@ impl Planned<'_> {
     pub fn seen(&self, args: &Args) -> Vec<SegmentRange> {
         let Reach { segments, inside, .. } = &self.chosen.reach;
         let held = &self.survey.held;
-        let fetched = segments.iter().take(self.chosen.segments).skip(*inside).filter(|name| !args.standby && held.whole.contains(name));
+        let fetched =
+            segments.iter().take(self.chosen.segments).skip(*inside).filter(|name| !args.standby && held.whole.contains(name));
         SegmentRange::of(fetched.copied(), held.size)
     }
 

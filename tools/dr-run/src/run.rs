@@ -79,7 +79,7 @@ fn start(started_at: DateTime<Utc>, args: &Args, suffix: &str) -> Record {
 
 fn receipt(started_at: DateTime<Utc>, args: &Args, suffix: String, written: Extent) -> Record {
     let produced = Produced {
-        host: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+        host: Some(dr_pipe::host::name()),
         database: args.database.clone(),
         command: Some(redact::command(&args.command)),
         ..Produced::new(args.kind, started_at, suffix)

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dr_pipe::{Exit, Failure, Outcome};
+use dr_pipe::{Exit, Outcome};
 use dr_store::Store;
 use dr_wal::{Error, Inventory, SegmentName, Shelf, Timeline, WalName};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -45,7 +45,7 @@ pub fn keep(args: &Args, server: Option<&Server>, queue: Option<&Queue>) -> Outc
     // A session of its own, so that what is sent to the server's process group does not reach it. It fails for who has one.
     rustix::process::setsid().map(drop).unwrap_or_default();
     let (Some(server), Some(queue)) = (server, queue) else { return Ok(Exit::Good) };
-    let locked = queue.lock().map_err(|error| Failure::io("the spool", &error))?;
+    let locked = queue.lock()?;
     if locked.is_none() {
         return Ok(Exit::Good);
     }

@@ -54,7 +54,11 @@ fn is_planned(args: &Args) -> bool {
 /// Whatever the stores say now: the log does not end here.
 fn vanished(args: &Args) -> Failure {
     let message = format!("{} was whole in the stores when this recovery was planned, and is not there now", args.name);
-    Failure::new(Exit::Unavailable, message, "find out what became of it (dr-list --wal); the same recovery goes on once it is back")
+    Failure::new(
+        Exit::Unavailable,
+        message,
+        "find out what became of it (dr-list --wal); the same recovery goes on once it is back",
+    )
 }
 
 /// Asks the stores on a thread of its own, as nothing else can end a question that hangs.

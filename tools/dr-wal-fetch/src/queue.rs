@@ -10,11 +10,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dr_pipe::{Sha256, state, warn};
+use dr_pipe::{Failure, Sha256, lock, state, warn};
 use dr_wal::{SegmentName, SegmentSize, Sink, WalName, header};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -132,13 +132,15 @@ impl Queue {
         let Ok(segment_bytes) = SegmentSize::try_from(bytes) else { return };
         let asked = Asked { segment, segment_bytes };
         let there = asked.next(self.ahead).filter(|segment| self.spooled(*segment).is_some()).count();
-        let started = self.note(&asked).and_then(|()| {
+        let noted = self.note(&asked).map_err(|error| Failure::file(&self.directory, &error));
+        let started = noted.and_then(|()| {
             // The lock is let go before the one starts who needs it.
             let nobody_does = self.lock()?.is_some();
-            if nobody_does && there < usize::from(self.ahead).div_ceil(2) { ahead::start() } else { Ok(()) }
+            let start = nobody_does && there < usize::from(self.ahead).div_ceil(2);
+            if start { ahead::start().map_err(|error| Failure::io(self.directory.display(), &error)) } else { Ok(()) }
         });
-        if let Err(error) = started {
-            warn(TOOL, format!("nothing is fetched ahead: {}: {error}", self.directory.display()));
+        if let Err(Failure { message, hint, .. }) = started {
+            warn(TOOL, format!("nothing is fetched ahead: {message} ({hint})"));
         }
     }
 
@@ -159,9 +161,9 @@ impl Queue {
     /// Takes the lock of who fetches ahead; none if somebody has it. It ends with the process.
     ///
     /// # Errors
-    /// As the file system says.
-    pub fn lock(&self) -> io::Result<Option<File>> {
-        lock(&self.directory.join("lock"))
+    /// As [`lock::take`].
+    pub fn lock(&self) -> Result<Option<File>, Failure> {
+        lock::take(&self.directory.join("lock"))
     }
 
     /// Where a segment lies that was fetched ahead, and its checksum.
@@ -183,7 +185,7 @@ impl Queue {
     /// As the file system says.
     pub fn begin(&self, segment: SegmentName) -> io::Result<Fetching> {
         let path = self.directory.join(format!(".{segment}"));
-        let file = open(&path)?;
+        let file = state::create(OpenOptions::new().write(true), &path)?;
         // Nobody but us holds it for longer than it takes to look.
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(Fetching { file, path, segment, checked: Checked::default() })
@@ -207,7 +209,7 @@ impl Queue {
         for directory in siblings.filter(|path| *path != self.directory) {
             let asked = fs::metadata(directory.join("asked")).and_then(|file| file.modified());
             let forgotten = asked.is_ok_and(|asked| asked.elapsed().is_ok_and(|age| age > FORGOTTEN));
-            if forgotten && matches!(lock(&directory.join("lock")), Ok(Some(_))) {
+            if forgotten && matches!(lock::take(&directory.join("lock")), Ok(Some(_))) {
                 fs::remove_dir_all(directory).unwrap_or_default();
             }
         }
@@ -308,20 +310,6 @@ fn resolved(path: &Path) -> io::Result<PathBuf> {
         (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => Ok(resolved(parent)?.join(name)),
         (resolved, ..) => resolved,
     }
-}
-
-/// Opens a file, makes it if it is not there, and locks it; none if somebody else has the lock.
-fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 fn files(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {

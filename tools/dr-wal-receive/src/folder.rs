@@ -6,9 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use dr_pipe::{Exit, Failure};
+use dr_pipe::{Exit, Failure, lock};
 use dr_wal::{SegmentName, WalName};
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::NamedTempFile;
 
 use crate::gap::Gap;
@@ -82,13 +82,12 @@ impl Folder {
     /// 75 if another receiver uses it; 74 or 77 as the file system says.
     pub fn open(path: &Path) -> Result<Folder, Failure> {
         let begun = SystemTime::now();
-        let failed = |error: io::Error| Failure::io(path.display(), &error);
+        let failed = |error: io::Error| Failure::file(path, &error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         // Said outright: it may have been there, and the umask may have taken even our own rights.
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         let directory = File::open(path).map_err(failed)?;
-        let lock = own(&path.join("lock")).map_err(failed)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        let lock = lock::take(&path.join("lock"))?.ok_or_else(|| {
             let message = format!("{}: another dr-wal-receive is at work there", path.display());
             Failure::new(Exit::Busy, message, "give each receiver a --dir of its own")
         })?;

@@ -272,7 +272,8 @@ mod tests {
     #[test]
     fn ranges_hold_what_follows_each_other_on_one_timeline() {
         let size = SegmentSize::try_from(16 << 20).unwrap();
-        let names = ["0000000100000000000000FE", "0000000100000000000000FF", "000000010000000100000000", "000000020000000100000001"];
+        let names =
+            ["0000000100000000000000FE", "0000000100000000000000FF", "000000010000000100000000", "000000020000000100000001"];
         let names = names.map(|name| name.parse::<SegmentName>().unwrap());
         let ranges = SegmentRange::of(names, size);
         let shown: Vec<_> = ranges.iter().map(ToString::to_string).collect();

@@ -144,7 +144,8 @@ pub fn verified(scene: &Scene) -> Vec<Verdict> {
         let message = format!("of {}, {good} known to be good, of at least {limit}", words::count(all.len(), &kind.to_string()));
         let verdict =
             Verdict::new("verified", below(good as f64, f64::from(limit), State::Warning), message).about(kind.to_string());
-        let verdict = verdict.measured(good as f64, limit.into(), "count").hint("run scripts/verify, or dr-verify(1), every day");
+        let verdict =
+            verdict.measured(good as f64, limit.into(), "count").hint("enable dr-verify@CLUSTER.timer, see dr-keeping(7)");
         (!all.is_empty()).then_some(verdict)
     };
     KINDS.into_iter().filter_map(of).collect()

@@ -58,11 +58,14 @@ fn age(scene: &Scene, job: Job) -> Option<Verdict> {
         return None;
     }
     let (check, hint) = match job {
-        Job::Verify => ("verify-age", "run scripts/verify every day: what is stored may have rotted"),
-        Job::Drill => ("drill-age", "run scripts/drill every week: see dr-drills(7); a backup that was never restored is a hope"),
-        Job::Prune => ("prune-age", "run scripts/prune every day"),
-        Job::Copy => ("copy-age", "run scripts/copy-offsite every day"),
-        _ => ("check-age", "run scripts/check every few minutes"),
+        Job::Verify => ("verify-age", "enable dr-verify@CLUSTER.timer, see dr-keeping(7): what is stored may have rotted"),
+        Job::Drill => {
+            let hint = "enable dr-restore-test@CLUSTER.timer, see dr-drills(7): a backup that was never restored is a hope";
+            ("drill-age", hint)
+        }
+        Job::Prune => ("prune-age", "enable dr-prune@CLUSTER.timer, see dr-keeping(7)"),
+        Job::Copy => ("copy-age", "enable dr-copy-offsite@CLUSTER.timer, see dr-keeping(7)"),
+        _ => ("check-age", "enable dr-check@CLUSTER.timer: Schedules in dr(7) has it for cron, too"),
     };
     let run = runs(scene, job).find(|run| run.is_done()).map(|run| run.finished_at);
     Some(match run.max(proof(scene, job)) {

@@ -57,8 +57,8 @@ pub fn copies(scene: &Scene) -> Vec<Verdict> {
         ),
         _ => format!("{} of {} backups lie in fewer than {limit} stores: {}", few.len(), copies.len(), some(&few)),
     };
-    let verdict =
-        Verdict::new("copies", state, message).hint("see why dr-copy does not run, or fails: scripts/copy-offsite, dr-copy(1)");
+    let verdict = Verdict::new("copies", state, message)
+        .hint("see why dr-copy-offsite@CLUSTER.service does not run, or fails: dr-keeping(7), dr-copy(1)");
     vec![verdict.measured(fewest.unwrap_or(limit as usize) as f64, limit.into(), "count")]
 }
 
@@ -154,7 +154,9 @@ pub fn tiers(scene: &Scene) -> Vec<Verdict> {
             None if unknown => Verdict::new(check, State::Unknown, "the store does not answer"),
             None => Verdict::new(check, State::Critical, format!("there is no {what} there")),
         };
-        (limit > 0.0).then(|| verdict.about(store).hint("see why dr-copy does not run, or fails: scripts/copy-offsite, dr-copy(1)"))
+        (limit > 0.0).then(|| {
+            verdict.about(store).hint("see why dr-copy-offsite@CLUSTER.service does not run, or fails: dr-keeping(7), dr-copy(1)")
+        })
     };
     verdicts.into_iter().filter_map(of).collect()
 }

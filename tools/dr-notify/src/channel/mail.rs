@@ -1,5 +1,6 @@
 //! A notice as an e-mail (RFC 5322), given to sendmail.
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use dr_pipe::words::one_line;
@@ -54,15 +55,8 @@ impl Mail {
     pub fn tell(&self, notice: &Notice, post: &Post<'_>) -> Result<(), Failure> {
         let mut command = Command::new(&self.sendmail);
         command.args(["-t", "-i"]);
-        let output = program::run(&mut command, self.message(notice).into_bytes(), post.left()).map_err(|error| {
-            let exit = match error.kind() {
-                std::io::ErrorKind::NotFound => Exit::Config,
-                std::io::ErrorKind::PermissionDenied => Exit::Denied,
-                _ => Exit::Unavailable,
-            };
-            let hint = "install a mail system (postfix, msmtp-mta), or set sendmail = \"PATH\" in the channel's file";
-            Failure::new(exit, format!("{}: {error}", self.sendmail), hint)
-        })?;
+        let run = program::run(&mut command, self.message(notice).into_bytes(), post.left());
+        let output = run.map_err(|error| self.not_run(&error))?;
         if output.status.success() {
             return Ok(());
         }
@@ -73,6 +67,26 @@ impl Mail {
         let how = dr_pipe::command::describe(output.status);
         let message = format!("{} {how}: {}", self.sendmail, redact::line(&said, &redact::environment()));
         Err(Failure::new(exit, message.trim_end_matches(": "), "the mail system's own log may say why"))
+    }
+
+    /// Looks whether sendmail is there, and may be run.
+    ///
+    /// # Errors
+    /// 78 where it is not there, 77 where it is no program.
+    pub fn look(&self) -> Result<(), Failure> {
+        let found = std::fs::metadata(&self.sendmail).map_err(|error| self.not_run(&error))?;
+        let program = found.is_file() && found.mode() & 0o111 != 0;
+        if program { Ok(()) } else { Err(self.not_run(&std::io::ErrorKind::PermissionDenied.into())) }
+    }
+
+    fn not_run(&self, error: &std::io::Error) -> Failure {
+        let exit = match error.kind() {
+            std::io::ErrorKind::NotFound => Exit::Config,
+            std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Unavailable,
+        };
+        let hint = "install a mail system (postfix, msmtp-mta), or set sendmail = \"PATH\" in the channel's file";
+        Failure::new(exit, format!("{}: {error}", self.sendmail), hint)
     }
 
     /// The whole e-mail, with newlines as programs of this host have them.

@@ -32,6 +32,9 @@ pub struct Channel {
     way: Way,
 }
 
+/// A channel, or what is wrong with it, by the name of its file.
+pub type Described = (String, Result<Channel, Failure>);
+
 /// By which way.
 #[derive(Debug)]
 enum Way {
@@ -75,6 +78,14 @@ impl Channel {
         self.clusters.is_empty() || cluster.is_none_or(|cluster| self.clusters.iter().any(|name| name == cluster))
     }
 
+    /// Looks whether what tells it is there, as far as that can be known without telling it.
+    ///
+    /// # Errors
+    /// 78 where no mail system is there, 77 where it may not be run.
+    pub fn look(&self) -> Result<(), Failure> {
+        if let Way::Email(mail) = &self.way { mail.look() } else { Ok(()) }
+    }
+
     /// What no notice may have of it.
     pub fn secrets(&self) -> Vec<String> {
         let secrets = match &self.way {
@@ -109,10 +120,9 @@ impl Channel {
 /// # Errors
 /// Where no channel is left: then what is wrong with the first.
 pub fn load(files: &[String], directory: &Path) -> Result<(Vec<Channel>, Vec<Failure>), Failure> {
-    let named = if files.is_empty() { files_of(directory)? } else { files.to_vec() };
     let (mut channels, mut failures) = (Vec::new(), Vec::new());
-    for name in named {
-        match Channel::open(&name) {
+    for (_, channel) in each(files, directory)? {
+        match channel {
             Ok(channel) => channels.push(channel),
             Err(failure) => failures.push(failure),
         }
@@ -122,6 +132,19 @@ pub fn load(files: &[String], directory: &Path) -> Result<(Vec<Channel>, Vec<Fai
     }
     shorten_keys(&mut channels);
     Ok((channels, failures))
+}
+
+/// The channels whose files are named, or else all of a directory: each with its file's name, or with what is wrong.
+///
+/// # Errors
+/// 78 where there is none.
+pub fn each(files: &[String], directory: &Path) -> Result<Vec<Described>, Failure> {
+    let named = if files.is_empty() { files_of(directory)? } else { files.to_vec() };
+    let open = |name: String| {
+        let channel = Channel::open(&name);
+        (name, channel)
+    };
+    Ok(named.into_iter().map(open).collect())
 }
 
 /// Credentials lie in another directory for each unit, so that the name of the file alone counts, where it is the only such one.

@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use dr_pipe::owner::Owner;
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -21,10 +22,6 @@ pub(super) struct Folder {
     /// Whose new files are; none: of whoever makes them.
     pub(super) owner: Option<Owner>,
 }
-
-/// A user and his group.
-#[derive(Clone, Copy)]
-pub(super) struct Owner(Uid, Gid);
 
 impl Folder {
     /// Opens `root/folder`, and makes it and what is missing above it.
@@ -89,29 +86,6 @@ fn follow(above: BorrowedFd<'_>, part: &str) -> io::Result<OwnedFd> {
         return Ok(inside);
     }
     Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{part} is a link by somebody else than whose it leads to")))
-}
-
-impl Owner {
-    /// Whose the files in this directory are to be that root makes; none where that is root, or somebody else makes them.
-    fn of(directory: &OwnedFd) -> io::Result<Option<Owner>> {
-        if !geteuid().is_root() {
-            return Ok(None);
-        }
-        let stat = fs::fstat(directory)?;
-        let uid = Uid::from_raw(stat.st_uid);
-        Ok((!uid.is_root()).then(|| Owner(uid, Gid::from_raw(stat.st_gid))))
-    }
-
-    /// Gives him a file or directory of ours.
-    pub(super) fn take(self, file: impl AsFd) -> Result<(), Errno> {
-        let Owner(uid, gid) = self;
-        let stat = fs::fstat(&file)?;
-        // Some file systems have one owner for all, and refuse to be asked.
-        if (stat.st_uid, stat.st_gid) == (uid.as_raw(), gid.as_raw()) {
-            return Ok(());
-        }
-        fs::fchown(&file, Some(uid), Some(gid))
-    }
 }
 
 /// Opens a directory.
