@@ -177,6 +177,10 @@ proptest! {
         flooded.items.push(Item { number: 9999, proof, ..forged });
         let after = flooded.gone(&policy, now());
         prop_assert!(after.0.is_subset(&before.0), "{:?} of {:?}", after.0, before.0);
-        prop_assert!(after.1.is_subset(&before.1), "{:?} of {:?}", after.1, before.1);
+        // WAL that stayed only as nobody was known to read it may go once somebody is: what is forged can let a verified base no
+        // longer count, so that an older one is to be recovered from, too. What a base needs never goes.
+        let judge = Judge { history: &history, said: &said, floor, now: now() };
+        let lost: Vec<_> = after.1.difference(&before.1).filter(|segment| judge.is_needed(**segment, &before.0)).collect();
+        prop_assert!(lost.is_empty(), "{lost:?}");
     }
 }

@@ -425,17 +425,30 @@ impl Judge<'_> {
 
     /// Segments that go, where these items do.
     pub fn segments(&self, gone: &BTreeSet<usize>) -> BTreeSet<Segment> {
-        let kept = self.history.items.iter().enumerate().filter(|(place, item)| item.kind == Kind::Base && !gone.contains(place));
-        let kept: Vec<&Item> = kept.map(|(_, item)| item).collect();
+        let kept = self.bases(gone);
         let mut segments = BTreeSet::new();
         for run in &self.history.joined() {
             for number in run.first..=run.last {
-                if !kept.iter().any(|base| self.needs(base, &kept, (run.store, run.timeline, number))) && !self.doubts(run, &kept) {
+                if !self.are_needing(&kept, (run.store, run.timeline, number)) && !self.doubts(run, &kept) {
                     segments.insert((run.store, run.timeline, number));
                 }
             }
         }
         segments
+    }
+
+    /// Whether a base that stays needs a segment, where these items go.
+    pub fn is_needed(&self, segment: Segment, gone: &BTreeSet<usize>) -> bool {
+        self.are_needing(&self.bases(gone), segment)
+    }
+
+    fn bases(&self, gone: &BTreeSet<usize>) -> Vec<&Item> {
+        let items = self.history.items.iter().enumerate();
+        items.filter(|(place, item)| item.kind == Kind::Base && !gone.contains(place)).map(|(_, item)| item).collect()
+    }
+
+    fn are_needing(&self, kept: &[&Item], segment: Segment) -> bool {
+        kept.iter().any(|base| self.needs(base, kept, segment))
     }
 
     fn needs(&self, base: &Item, kept: &[&Item], (store, timeline, number): Segment) -> bool {
