@@ -33,6 +33,8 @@ teardown_file() {
     "$PROJECT/scripts/scratch-postgres" stop "$PGHOST"
     unset LD_PRELOAD
     rm -f /dev/shm/*faketime_*_"${FAKETIME_SHARED##*_}"
+    # The directory of scratch is that of all files.
+    rm -rf "$DRILL_DIR" "$HOST" "$HOST.well" "$DR_CHANNELS" "$TOLD" "$SCRATCH/listener.pid"
 }
 
 setup() {
