@@ -1,15 +1,15 @@
 # Words that the benchmarks are written in: a row of a table is one comparison, best of three, in turns, whole processes.
 # shellcheck shell=bash
-# Whoever reads this file sets $work, a directory, and may define `as_user LINE` anew: how a line of shell is run.
+# Whoever reads this file sets $work, a directory, and may define `as_user LINE` anew: how a line of shell is run in there.
 
 as_user() {
-    bash -euo pipefail -c "$1"
+    (cd "$work" && bash -euo pipefail -c "$1")
 }
 
 # Adds to a file the seconds that a line of shell takes, and its largest process in KiB:  measure FILE LINE
 measure() {
     echo "$2" >"$work/line"
-    as_user "cd $work; command time -ao $1 -f '%e %M' bash -euo pipefail line" &>>"$work/log" || { tail "$work/log" >&2 && return 1; }
+    as_user "command time -ao $1 -f '%e %M' bash -euo pipefail line" &>>"$work/log" || { tail "$work/log" >&2 && return 1; }
 }
 
 # Prints what the columns of rows are.
@@ -17,16 +17,14 @@ head_of_rows() {
     printf '\n| | ours, s | theirs, s | ratio | goal | peak, MiB |\n|---|--:|--:|--:|--:|--:|\n'
 }
 
-# Prints how one way compares with another:  row NAME GOAL PREPARATION OURS [PREPARATION] THEIRS
+# Prints how one way compares with another:  row NAME GOAL PREPARATION OURS THEIRS [PREPARATION OF THEIRS]
 row() {
-    local before=${5} theirs=${6:-}
-    [ $# -eq 6 ] || { before=$3 && theirs=$5; }
     rm -f "$work"/time.*
     for _ in 1 2 3; do
-        as_user "cd $work; $3" &>>"$work/log"
+        as_user "$3" &>>"$work/log"
         measure time.ours "$4"
-        as_user "cd $work; $before" &>>"$work/log"
-        measure time.theirs "$theirs"
+        as_user "${6:-$3}" &>>"$work/log"
+        measure time.theirs "$5"
     done
     sort -n "$work/time.ours" | head -1 | paste -d ' ' - <(sort -n "$work/time.theirs" | head -1) |
         awk -v name="$1" -v goal="$2" '{ printf "| %s | %.2f | %.2f | %.2f | %s | %d |\n", name, $1, $3, $1 / $3, goal, $2 / 1024 }'

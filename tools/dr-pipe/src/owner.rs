@@ -7,12 +7,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::Failure;
+use crate::{Failure, child};
 
 /// A user and his group.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +66,35 @@ pub fn user(uid: u32) -> String {
 
 /// The name of a user; none where the password file does not have it.
 pub fn named(uid: u32) -> Option<String> {
-    let users = fs::read_to_string("/etc/passwd").ok()?;
+    account(uid).ok()?.map(|account| account.name)
+}
+
+/// Our own name as id(1) says it: where users are not in a file (LDAP, SSSD).
+pub fn name_by_id() -> Option<String> {
+    let output = child::output(Command::new("id").arg("-un")).ok()?;
+    let name = String::from_utf8(output.stdout).ok()?;
+    Some(name.trim_end().to_owned()).filter(|name| output.status.success() && !name.is_empty())
+}
+
+/// What the password file says of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The name.
+    pub name: String,
+    /// The home directory.
+    pub home: Option<String>,
+}
+
+/// What the password file says of a user; none where it does not have it.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn account(uid: u32) -> io::Result<Option<Account>> {
+    let users = fs::read_to_string("/etc/passwd")?;
     let uid = uid.to_string();
-    let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    fields.find(|fields| fields.get(2) == Some(&uid.as_str())).map(|fields| fields[0].to_owned())
+    let mut entries = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let entry = entries.find(|fields| fields.get(2) == Some(&uid.as_str()));
+    Ok(entry.map(|fields| Account { name: fields[0].to_owned(), home: fields.get(5).map(|home| (*home).to_owned()) }))
 }
 
 impl Failure {

@@ -7,11 +7,11 @@
 use dr_pipe::{Exit, Failure};
 use sha2::Digest;
 
-use crate::binary::text;
+use crate::binary::{Kind, text};
 use crate::fingerprint::RowSum;
 use crate::quote;
-use crate::relations::Relation;
-use crate::rows::{Interruption, read_exact};
+use crate::relations::{self, Relation};
+use crate::rows::{BINARY_HEADER, Interruption, read_exact, take_header};
 use crate::wire::{CopyOut, Session};
 
 /// The select list that [`sum`] reads: bytea columns as they are, all else by its output function, as COPY would.
@@ -20,14 +20,9 @@ use crate::wire::{CopyOut, Session};
 /// # Errors
 /// As the server says.
 pub(crate) fn select_list(session: &mut Session, relation: &Relation) -> Result<Select, Failure> {
-    let rows = session.query(&format!(
-        "WITH RECURSIVE base(name, typ) AS (SELECT attname, atttypid FROM pg_catalog.pg_attribute WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped \
-         UNION ALL SELECT b.name, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typ AND t.typtype = 'd') \
-         SELECT name FROM base WHERE typ = 'pg_catalog.bytea'::regtype",
-        relation.oid
-    ))?;
-    let bytea: Vec<String> = rows.iter().filter_map(|row| row.get(0).map(str::to_owned)).collect();
-    let is_bytea: Vec<bool> = relation.columns.iter().map(|column| bytea.contains(column)).collect();
+    let kinds = relations::kinds(session, [relation.oid])?;
+    let is_bytea: Vec<bool> =
+        relation.columns.iter().map(|column| kinds.get(&(relation.oid, column.clone())) == Some(&Kind::Bytea)).collect();
     let terms = relation.columns.iter().zip(&is_bytea).map(|(column, bytea)| {
         let name = quote::identifier(column);
         if *bytea { name } else { format!("CASE WHEN pg_catalog.num_nulls({name}) = 0 THEN pg_catalog.format('%s', {name}) END") }
@@ -47,8 +42,8 @@ pub(crate) fn sum(copy: &mut CopyOut<'_>, select: &Select, sum: &mut RowSum) -> 
     let mut buf = vec![0; dr_pipe::stream::CHUNK_BYTES];
     while let Some(mut bytes) = copy.next_message()? {
         if std::mem::take(&mut header) {
-            read_exact(copy, &mut [0; 19])?;
-            bytes -= 19;
+            take_header(copy, bytes)?;
+            bytes -= BINARY_HEADER.len();
         }
         if bytes == 0 {
             continue;
@@ -103,7 +98,7 @@ fn line_digest(copy: &mut CopyOut<'_>, select: &Select, buf: &mut [u8]) -> Resul
 mod tests {
     use super::*;
     use crate::scope::ScopeArgs;
-    use crate::{ConnInfo, Environment, relations, settings};
+    use crate::{ConnInfo, Environment, settings};
 
     #[test]
     fn the_lines_put_together_here_are_those_that_copy_writes() {

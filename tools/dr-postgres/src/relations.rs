@@ -154,18 +154,25 @@ pub fn find(session: &mut Session, scope: &ScopeArgs, locked: bool) -> Result<Ve
 /// # Errors
 /// As the server says.
 pub fn prefer_binary(session: &mut Session, relations: &mut [Relation]) -> Result<(), Failure> {
-    let oids = relations.iter().filter(|relation| relation.has_rows()).map(|relation| relation.oid.to_string());
-    let rows = session.query(&BASE_TYPES.replace("$oids", &oids.collect::<Vec<_>>().join(",")))?;
-    let mut kinds: HashMap<(u32, &str), Kind> = HashMap::new();
-    for row in rows.iter() {
-        if let Some(kind) = Kind::of(row.parse(2)?, row.flag(3)?) {
-            kinds.insert((row.parse(0)?, row.text(1)?), kind);
-        }
-    }
+    let kinds = kinds(session, relations.iter().filter(|relation| relation.has_rows()).map(|relation| relation.oid))?;
     for relation in relations.iter_mut().filter(|relation| !relation.columns.is_empty()) {
-        relation.kinds = relation.columns.iter().map(|column| kinds.get(&(relation.oid, column)).copied()).collect();
+        let kind = |column: &String| kinds.get(&(relation.oid, column.clone())).copied();
+        relation.kinds = relation.columns.iter().map(kind).collect();
     }
     Ok(())
+}
+
+/// The kinds of the columns of these tables, by table and name, domains resolved; those that have one.
+pub(crate) fn kinds(session: &mut Session, oids: impl IntoIterator<Item = u32>) -> Result<HashMap<(u32, String), Kind>, Failure> {
+    let oids: Vec<_> = oids.into_iter().map(|oid| oid.to_string()).collect();
+    let rows = session.query(&BASE_TYPES.replace("$oids", &oids.join(",")))?;
+    let mut kinds = HashMap::new();
+    for row in rows.iter() {
+        if let Some(kind) = Kind::of(row.parse(2)?, row.flag(3)?) {
+            kinds.insert((row.parse(0)?, row.text(1)?.to_owned()), kind);
+        }
+    }
+    Ok(kinds)
 }
 
 /// The rights that are missing to read all of them, each as `SELECT on schema.name`; row security that filters among them.

@@ -345,7 +345,7 @@ impl Read for HugeRow<'_, '_, '_> {
 }
 
 /// Takes the header of a binary COPY off its first message, which has `bytes` bytes.
-fn take_header(copy: &mut CopyOut<'_>, bytes: usize) -> Result<(), Interruption> {
+pub(crate) fn take_header(copy: &mut CopyOut<'_>, bytes: usize) -> Result<(), Interruption> {
     let mut found = [0; BINARY_HEADER.len()];
     if bytes >= found.len() {
         read_exact(copy, &mut found)?;

@@ -113,7 +113,7 @@ impl TryFrom<String> for SegmentName {
     }
 }
 
-/// Segments of one timeline that follow each other. Displays as `FIRST..LAST`, which is also how it is read.
+/// Segments of one timeline that follow each other, both ends among them. Displays as `FIRST..LAST`, which is also how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentRange {
     first: SegmentName,
@@ -121,14 +121,9 @@ pub struct SegmentRange {
 }
 
 impl SegmentRange {
-    /// Both ends belong to it. None where the last is before the first, or of another timeline.
-    pub fn new(first: SegmentName, last: SegmentName) -> Option<Self> {
-        (first.timeline == last.timeline && first <= last).then_some(SegmentRange { first, last })
-    }
-
     /// Whether a segment is one of them.
     pub fn contains(&self, name: &SegmentName) -> bool {
-        name.timeline == self.first.timeline && (self.first..=self.last).contains(name)
+        (self.first..=self.last).contains(name)
     }
 
     /// As few ranges as possible, of segments of `size` that are sorted by where they begin.
@@ -156,7 +151,8 @@ impl FromStr for SegmentRange {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || Error::Malformed(format!("{text:?} are no segments of WAL: FIRST..LAST, of one timeline"));
         let (first, last) = text.split_once("..").ok_or_else(wrong)?;
-        SegmentRange::new(first.parse()?, last.parse()?).ok_or_else(wrong)
+        let (first, last): (SegmentName, SegmentName) = (first.parse()?, last.parse()?);
+        if first.timeline == last.timeline && first <= last { Ok(SegmentRange { first, last }) } else { Err(wrong()) }
     }
 }
 

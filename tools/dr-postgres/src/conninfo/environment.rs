@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use dr_pipe::owner;
 
 /// The surroundings that libpq looks at; made by [`Environment::of_process`] or, in tests, from pairs.
 #[derive(Clone, Debug, Default)]
@@ -20,14 +21,10 @@ impl Environment {
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         let variables = variables.filter(|(name, _)| name.starts_with("PG")).collect();
         let uid = rustix::process::geteuid().as_raw();
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let entry = passwd
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|fields| fields.get(2) == Some(&uid.to_string().as_str()));
-        let user = entry.as_ref().map(|fields| fields[0].to_owned()).or_else(name_by_id);
+        let account = owner::account(uid).ok().flatten();
+        let user = account.as_ref().map(|account| account.name.clone()).or_else(owner::name_by_id);
         let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        let home = home.or_else(|| entry.and_then(|fields| fields.get(5).map(PathBuf::from)));
+        let home = home.or_else(|| account.and_then(|account| account.home).map(PathBuf::from));
         Environment { variables, home, user }
     }
 
@@ -48,11 +45,4 @@ impl Environment {
     pub(super) fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
-}
-
-/// The user's name where the password database is not a file (LDAP, SSSD).
-fn name_by_id() -> Option<String> {
-    let output = Command::new("id").arg("-un").output().ok()?;
-    let name = String::from_utf8(output.stdout).ok()?;
-    Some(name.trim_end().to_owned()).filter(|name| output.status.success() && !name.is_empty())
 }

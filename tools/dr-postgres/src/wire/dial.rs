@@ -8,6 +8,7 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dr_pipe::owner;
 use rustix::net::sockopt;
 
 use super::plug::{Plug, Socket};
@@ -84,10 +85,8 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 /// `requirepeer`: the server's process must belong to this user.
 fn check_peer(socket: &Socket, conn: &ConnInfo) -> io::Result<()> {
     let Some(required) = conn.setting("requirepeer") else { return Ok(()) };
-    let uid = sockopt::socket_peercred(socket)?.uid.as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd")?;
-    let mut entries = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let name = entries.find(|fields| fields.get(2) == Some(&uid.as_str())).map_or(uid.clone(), |fields| fields[0].to_owned());
+    let uid = sockopt::socket_peercred(socket)?.uid.as_raw();
+    let name = owner::account(uid)?.map_or_else(|| uid.to_string(), |account| account.name);
     if name == required {
         Ok(())
     } else {
