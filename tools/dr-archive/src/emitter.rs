@@ -52,11 +52,11 @@ impl<W: Write> Emitter<W> {
         Emitter { out, offset: 0, plain_bytes: 0, frames: Vec::new(), members: 0, rows: None, toc: Spool::new() }
     }
 
-    /// Writes the next frame, and lists it and its members.
+    /// Writes the next frame, and lists it and its members; gives back its bytes.
     ///
     /// # Errors
     /// If it cannot be written, or the archive is full.
-    pub fn emit(&mut self, filled: Filled) -> Result<(), Error> {
+    pub fn emit(&mut self, filled: Filled) -> Result<Vec<u8>, Error> {
         let Filled { frame, members } = filled;
         let entry = frame.entry();
         let line = Frame { offset: self.offset, bytes: entry.bytes, raw_bytes: entry.raw_bytes, sha256: frame.sha256 };
@@ -69,7 +69,8 @@ impl<W: Write> Emitter<W> {
             self.rows = add(self.rows, member.rows);
             self.toc.push(&Line::Member(member))?;
         }
-        self.write(&frame)
+        self.write(&frame)?;
+        Ok(frame.bytes)
     }
 
     /// Writes the table of contents, the end and the seek table, and flushes.

@@ -2,7 +2,7 @@
 //! to be right.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dr_pipe::Sha256;
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective, zstd_sys::ZSTD_EndDirective};
@@ -46,16 +46,25 @@ impl Packed {
 }
 
 /// Makes frames in any number of threads; keeps a context for each thread that is at it, as making one costs more than a
-/// small frame.
+/// small frame, and the memory of frames, as the system gives new memory page by page.
 pub(crate) struct Press {
     level: i32,
-    idle: Mutex<Vec<CCtx<'static>>>,
+    idle: Mutex<Vec<Workshop>>,
+    /// Empty, with the room of frames that have left.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+/// What one frame after the other is made with.
+struct Workshop {
+    context: CCtx<'static>,
+    /// Where the bytes of a frame are gathered that do not lie together.
+    raw: Vec<u8>,
 }
 
 impl Press {
     /// Compresses at `level`, as zstd counts them.
     pub fn new(level: i32) -> Self {
-        Press { level, idle: Mutex::default() }
+        Press { level, idle: Mutex::default(), spare: Mutex::default() }
     }
 
     /// Begins a frame of exactly `raw_bytes` bytes, at most [`MAX_RAW_BYTES`].
@@ -63,15 +72,22 @@ impl Press {
     /// # Errors
     /// If memory runs out.
     pub fn frame(&self, raw_bytes: u64) -> Result<FrameWriter<'_>, Error> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut context = match idle {
-            Some(context) => context,
-            None => self.context()?,
+        let mut workshop = match lock(&self.idle).pop() {
+            Some(workshop) => workshop,
+            None => Workshop { context: self.context()?, raw: Vec::new() },
         };
+        let context = &mut workshop.context;
         context.reset(ResetDirective::SessionOnly).map_err(zstd_failed)?;
         context.set_pledged_src_size(Some(raw_bytes)).map_err(zstd_failed)?;
-        let bytes = Vec::with_capacity(zstd_safe::compress_bound(raw_bytes as usize));
-        Ok(FrameWriter { press: self, context, bytes, raw_bytes: raw_bytes as u32 })
+        let mut bytes = lock(&self.spare).pop().unwrap_or_default();
+        bytes.reserve(zstd_safe::compress_bound(raw_bytes as usize));
+        Ok(FrameWriter { press: self, workshop, bytes, raw_bytes: raw_bytes as u32 })
+    }
+
+    /// Takes back the memory of a frame that has left.
+    pub fn reuse(&self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        lock(&self.spare).push(bytes);
     }
 
     fn context(&self) -> Result<CCtx<'static>, Error> {
@@ -90,7 +106,7 @@ impl Press {
 /// A frame that is being made.
 pub(crate) struct FrameWriter<'p> {
     press: &'p Press,
-    context: CCtx<'static>,
+    workshop: Workshop,
     bytes: Vec<u8>,
     raw_bytes: u32,
 }
@@ -112,6 +128,20 @@ impl FrameWriter<'_> {
         self.whole(&[])
     }
 
+    /// Compresses what `gather` puts together, and ends the frame.
+    ///
+    /// # Errors
+    /// Those of `gather`; else as [`FrameWriter::whole`].
+    pub fn gathered(mut self, gather: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) -> Result<Packed, Error> {
+        let mut raw = std::mem::take(&mut self.workshop.raw);
+        raw.clear();
+        raw.reserve(self.raw_bytes as usize);
+        gather(&mut raw)?;
+        self.step(&raw, ZSTD_EndDirective::ZSTD_e_end)?;
+        self.workshop.raw = raw;
+        Ok(self.packed())
+    }
+
     /// Compresses the last bytes, and ends the frame. With all of its bytes at once zstd works in place: a third faster than in
     /// parts, which go through a ring of its own.
     ///
@@ -119,9 +149,12 @@ impl FrameWriter<'_> {
     /// If there are not as many bytes as announced, or memory runs out.
     pub fn whole(mut self, raw: &[u8]) -> Result<Packed, Error> {
         self.step(raw, ZSTD_EndDirective::ZSTD_e_end)?;
-        self.press.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.context);
-        self.bytes.shrink_to_fit();
-        Ok(Packed { sha256: Sha256::of(&self.bytes), bytes: self.bytes, raw_bytes: self.raw_bytes })
+        Ok(self.packed())
+    }
+
+    fn packed(self) -> Packed {
+        lock(&self.press.idle).push(self.workshop);
+        Packed { sha256: Sha256::of(&self.bytes), bytes: self.bytes, raw_bytes: self.raw_bytes }
     }
 
     fn step(&mut self, raw: &[u8], directive: ZSTD_EndDirective) -> Result<(), Error> {
@@ -133,12 +166,16 @@ impl FrameWriter<'_> {
             }
             let written = self.bytes.len();
             let mut output = OutBuffer::around_pos(&mut self.bytes, written);
-            let left = self.context.compress_stream2(&mut output, &mut input, directive).map_err(zstd_failed)?;
+            let left = self.workshop.context.compress_stream2(&mut output, &mut input, directive).map_err(zstd_failed)?;
             if input.pos() == raw.len() && (!ending || left == 0) {
                 return Ok(());
             }
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn zstd_failed(code: usize) -> Error {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use dr_pipe::stream::{CHUNK_BYTES, fill};
+use dr_pipe::stream::fill;
 
 use crate::emitter::Filled;
 use crate::frame::Packed;
@@ -128,27 +128,29 @@ impl<W: Write + Send> Piece<'_, W> {
         let (header, padding) = (self.header(), &[0; 512][..self.padding as usize]);
         let raw_bytes = header.len() + bytes.len() + padding.len();
         let frame = self.ticket.writer.press.frame(raw_bytes as u64)?;
-        if raw_bytes == bytes.len() { frame.whole(bytes) } else { frame.whole(&[&header, bytes, padding].concat()) }
+        if raw_bytes == bytes.len() {
+            return frame.whole(bytes);
+        }
+        frame.gathered(|raw| {
+            [&header, bytes, padding].into_iter().for_each(|part| raw.extend_from_slice(part));
+            Ok(())
+        })
     }
 
     fn pack(&self, source: &mut impl Read) -> Result<Packed, Error> {
         let header = self.header();
         let bytes = self.range.end - self.range.start;
-        let mut frame = self.ticket.writer.press.frame(header.len() as u64 + bytes + self.padding)?;
-        frame.write(&header)?;
-        let mut chunk = vec![0; CHUNK_BYTES.min(bytes as usize)];
-        let mut left = bytes;
-        while left > 0 {
-            let wanted = left.min(chunk.len() as u64) as usize;
-            let n = fill(source, &mut chunk[..wanted]).map_err(|error| Error::io(&*self.path, error))?;
-            if n < wanted {
+        let frame = self.ticket.writer.press.frame(header.len() as u64 + bytes + self.padding)?;
+        frame.gathered(|raw| {
+            raw.extend_from_slice(&header);
+            let start = raw.len();
+            raw.resize(start + bytes as usize, 0);
+            if fill(source, &mut raw[start..]).map_err(|error| Error::io(&*self.path, error))? < bytes as usize {
                 return Err(Error::SourceChanged { path: self.path.to_string() });
             }
-            frame.write(&chunk[..n])?;
-            left -= n as u64;
-        }
-        frame.write(&[0; 512][..self.padding as usize])?;
-        frame.finish()
+            raw.extend_from_slice(&[0; 512][..self.padding as usize]);
+            Ok(())
+        })
     }
 }
 
@@ -165,7 +167,8 @@ impl<W: Write + Send> Ticket<'_, W> {
     /// # Errors
     /// The first error of any thread.
     pub fn deliver(mut self, filled: Filled) -> Result<(), Error> {
-        self.writer.turnstile.deposit(self.number, filled, |emitter, filled| emitter.emit(filled))?;
+        let press = &self.writer.press;
+        self.writer.turnstile.deposit(self.number, filled, |emitter, filled| emitter.emit(filled).map(|room| press.reuse(room)))?;
         self.delivered = true;
         Ok(())
     }

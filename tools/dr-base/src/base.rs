@@ -1,10 +1,8 @@
 //! The verb: which way a backup is taken, and when it may be vouched for.
 
-use std::fs::File;
-
 use chrono::Utc;
 use dr_pipe::record::{Kind, Produced, Receipt, Record, Start, WalKept};
-use dr_pipe::{Exit, Failure, Outcome, Receipts, warn};
+use dr_pipe::{Exit, Failure, Outcome, Output, Receipts, warn};
 use dr_postgres::{Session, settings};
 use dr_store::Store;
 
@@ -17,7 +15,7 @@ use crate::{TOOL, remote, wal};
 const SUFFIX: &str = "tar.zst";
 
 /// Backs up the cluster that `args` name to `output`, and leaves the receipt once all of it is written, and its WAL is safe.
-pub fn base(args: &Args, output: File) -> Outcome {
+pub fn base(args: &Args, output: Output) -> Outcome {
     let started_at = Utc::now();
     let mut receipts = Receipts::open(args.receipt.receipt.as_deref())?;
     receipts.append(&Record::Start(Start { tool: TOOL.into(), started_at, kind: Some(Kind::Base), suffix: SUFFIX.into() }))?;
@@ -40,7 +38,7 @@ pub fn base(args: &Args, output: File) -> Outcome {
 }
 
 /// Reads the files here, if they are here; else has pg_basebackup read them.
-fn take(plan: &Plan<'_>, session: Session, output: File) -> Result<Taken, Failure> {
+fn take(plan: &Plan<'_>, session: Session, output: Output) -> Result<Taken, Failure> {
     if plan.args.remote {
         return remote::take(plan, session, output);
     }

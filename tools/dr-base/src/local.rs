@@ -1,6 +1,5 @@
 //! A backup of the files of this host, read beside the running server.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -9,7 +8,7 @@ use dr_archive::{Finished, Options, Own, Writer};
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{Base, Extent, WalKept};
 use dr_pipe::scratch::Scratch;
-use dr_pipe::{Exit, Failure, WriteBehind, stream};
+use dr_pipe::{Exit, Failure, Output, WriteBehind, stream};
 use dr_postgres::Session;
 use dr_store::Store;
 
@@ -108,7 +107,7 @@ pub fn data_directory(pgdata: &Path, facts: &Facts) -> Result<PathBuf, Failure> 
 ///
 /// # Errors
 /// Then what was written counts for nothing.
-pub fn take(plan: &Plan<'_>, session: Session, pgdata: &Path, output: File) -> Result<Taken, Failure> {
+pub fn take(plan: &Plan<'_>, session: Session, pgdata: &Path, output: Output) -> Result<Taken, Failure> {
     let scratch = Scratch::new()?;
     let mut held = Held::start(session, plan.args)?;
     let tablespaces = facts::tablespaces(held.session())?;
@@ -187,7 +186,7 @@ fn make_sure_of_wal<W: Write + Send>(plan: &Plan<'_>, archive: &Writer<W>, pgdat
 ///
 /// # Errors
 /// 74 where it cannot be written.
-pub fn finish(archive: Writer<WriteBehind<File>>) -> Result<(Extent, Finished), Failure> {
+pub fn finish(archive: Writer<WriteBehind<Output>>) -> Result<(Extent, Finished), Failure> {
     let (out, finished) = archive.finish()?;
     let (output, extent) = out.finish().map_err(|error| Failure::io("writing the archive", &error))?;
     stream::settle(&output)?;

@@ -1,6 +1,5 @@
 //! A backup over the network: the server's own pg_basebackup reads the files, and its tar becomes our archive.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -12,7 +11,7 @@ use dr_archive::{Error, Piece, Writer};
 use dr_pipe::progress::Progress;
 use dr_pipe::record::WalKept;
 use dr_pipe::stream::fill;
-use dr_pipe::{Exit, Failure, WriteBehind, child, warn};
+use dr_pipe::{Exit, Failure, Output, WriteBehind, child, warn};
 use dr_postgres::Session;
 use dr_postgres::clients::Client;
 use dr_wal::{Lsn, SegmentName, Timeline};
@@ -41,7 +40,7 @@ const LINES: usize = 100;
 ///
 /// # Errors
 /// Then what was written counts for nothing.
-pub fn take(plan: &Plan<'_>, mut session: Session, output: File) -> Result<Taken, Failure> {
+pub fn take(plan: &Plan<'_>, mut session: Session, output: Output) -> Result<Taken, Failure> {
     if !facts::tablespaces(&mut session)?.is_empty() {
         return Err(Failure::new(
             Exit::Config,
@@ -77,7 +76,7 @@ pub fn take(plan: &Plan<'_>, mut session: Session, output: File) -> Result<Taken
 
 /// What was read and written.
 struct Repacked {
-    archive: Writer<WriteBehind<File>>,
+    archive: Writer<WriteBehind<Output>>,
     seen: Seen,
     damaged: Box<dyn Fn(Lsn) -> u64>,
 }
@@ -102,7 +101,7 @@ fn arguments(args: &Args, wal: WalKept) -> Vec<String> {
     fixed.into_iter().chain(chosen).collect()
 }
 
-fn repack(plan: &Plan<'_>, started_at: DateTime<Utc>, input: Patient, output: File) -> Result<Repacked, Failure> {
+fn repack(plan: &Plan<'_>, started_at: DateTime<Utc>, input: Patient, output: Output) -> Result<Repacked, Failure> {
     let facts = &plan.facts;
     let out = WriteBehind::new(output).map_err(|error| Failure::io("standard output", &error))?;
     let archive = Writer::new(out, plan.options(started_at.timestamp().unsigned_abs()));

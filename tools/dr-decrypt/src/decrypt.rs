@@ -1,13 +1,12 @@
 //! Decrypts standard input to its proven end, and vouches for what came out.
 
-use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 
 use chrono::{DateTime, Utc};
 use dr_crypt::{Decrypting, Error, Identities};
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{Extent, Receipt, Record, Start};
-use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, WriteBehind, stream};
+use dr_pipe::{Exit, Failure, Outcome, Output, ReadAhead, Receipts, WriteBehind, stream};
 
 use crate::args::Args;
 
@@ -39,7 +38,7 @@ pub fn decrypt(args: Args) -> Outcome {
     Ok(Exit::Good)
 }
 
-fn copy(plain: &mut Decrypting<'_>, output: &mut WriteBehind<File>) -> Result<(), Failure> {
+fn copy(plain: &mut Decrypting<'_>, output: &mut WriteBehind<Output>) -> Result<(), Failure> {
     let progress = Progress::new(TOOL, None);
     let mut buf = vec![0; stream::CHUNK_BYTES];
     loop {

@@ -1,6 +1,5 @@
 //! The verb: what is read, in which order, and when it may be vouched for.
 
-use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +7,7 @@ use chrono::Utc;
 use dr_archive::{Finished, Options, Writer};
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{Extent, Kind, Produced, Receipt, Record, Start};
-use dr_pipe::{Exit, Failure, Outcome, Receipts, TallyWriter, stream, warn};
+use dr_pipe::{Exit, Failure, Outcome, Output, Receipts, TallyWriter, stream, warn};
 use dr_postgres::about::{About, Scope};
 use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
@@ -27,7 +26,7 @@ use crate::sink::ArchiveSink;
 const SUFFIX: &str = "tar.zst";
 
 /// Dumps the database that `args` name to `output`, and leaves the receipt once all of it is written.
-pub fn dump(args: &Args, output: File) -> Outcome {
+pub fn dump(args: &Args, output: Output) -> Outcome {
     let started_at = Utc::now();
     let mut receipts = Receipts::open(args.receipt.receipt.as_deref())?;
     receipts.append(&Record::Start(Start { tool: TOOL.into(), started_at, kind: Some(Kind::Dump), suffix: SUFFIX.into() }))?;
@@ -69,7 +68,7 @@ struct Dump<'a> {
 
 impl Dump<'_> {
     /// Writes the whole archive. What was written counts only once this has succeeded.
-    fn write(&self, snapshot: &mut Snapshot, output: File) -> Result<(Extent, Finished, Reading), Failure> {
+    fn write(&self, snapshot: &mut Snapshot, output: Output) -> Result<(Extent, Finished, Reading), Failure> {
         let taken_at = self.about.taken_at.timestamp().unsigned_abs();
         let options = Options { level: self.args.level, window: self.args.jobs.workers() + 2, ..Options::new(taken_at) };
         let archive = Writer::new(TallyWriter::new(output), options);

@@ -9,7 +9,7 @@ use dr_crypt::{Encrypting, Encryptor, Error, Format, Recipients};
 use dr_pipe::drilled::Drilled;
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{Encrypted, Extent, Receipt, Record, Start};
-use dr_pipe::{Exit, Failure, Outcome, ReadAhead, Receipts, WriteBehind, stream, warn};
+use dr_pipe::{Exit, Failure, Outcome, Output, ReadAhead, Receipts, WriteBehind, stream, warn};
 
 use crate::args::Args;
 use crate::proved;
@@ -53,7 +53,7 @@ pub fn encrypt(args: Args) -> Outcome {
 }
 
 /// Copies `input` to its end; gives what was read.
-fn copy(input: &mut ReadAhead, output: &mut Encrypting<WriteBehind<File>>) -> Result<Extent, Failure> {
+fn copy(input: &mut ReadAhead, output: &mut Encrypting<WriteBehind<Output>>) -> Result<Extent, Failure> {
     let progress = Progress::new(TOOL, None);
     loop {
         let bytes = input.fill_buf().map_err(|error| reading(&error))?;
@@ -70,13 +70,13 @@ fn copy(input: &mut ReadAhead, output: &mut Encrypting<WriteBehind<File>>) -> Re
 }
 
 /// Standard output; a terminal is refused unless it gets text.
-fn output(format: Format) -> Result<File, Failure> {
+fn output(format: Format) -> Result<Output, Failure> {
     let stdout = io::stdout();
     if format == Format::Binary || !stdout.is_terminal() {
         return stream::output();
     }
     let copy = stdout.as_fd().try_clone_to_owned().map_err(|error| Failure::io("standard output", &error))?;
-    Ok(File::from(copy))
+    Ok(Output::from(File::from(copy)))
 }
 
 fn start(started_at: DateTime<Utc>) -> Record {

@@ -1,8 +1,10 @@
 //! Standard input and output as byte streams: never on a terminal, always to the end.
 
-use std::io::{self, IsTerminal, Read};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Seek};
+use std::os::fd::AsFd;
 
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, Output};
 
 /// Chunk size of byte pumps: large enough that system calls do not show, small enough to stay in cache.
 pub const CHUNK_BYTES: usize = 256 * 1024;
@@ -18,11 +20,18 @@ pub fn input() -> Result<io::StdinLock<'static>, Failure> {
     Ok(io::stdin().lock())
 }
 
-/// Standard output as a stream of bytes, unbuffered: callers write large chunks.
+/// Standard input where it is a file that was redirected from its beginning, for those who would read it in any order.
+pub fn input_file() -> Option<File> {
+    let mut file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+    let is_whole = file.metadata().is_ok_and(|meta| meta.is_file()) && file.stream_position().is_ok_and(|at| at == 0);
+    is_whole.then_some(file)
+}
+
+/// Standard output as a stream of bytes.
 ///
 /// # Errors
 /// 64 where it is a terminal: bytes would ruin it. 74 where it is closed.
-pub fn output() -> Result<std::fs::File, Failure> {
+pub fn output() -> Result<Output, Failure> {
     if io::stdout().is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
@@ -35,7 +44,7 @@ pub fn output() -> Result<std::fs::File, Failure> {
     if crate::at_start::stdout_was_closed() {
         return Err(closed());
     }
-    Ok(std::fs::File::from(copy))
+    Ok(Output::from(File::from(copy)))
 }
 
 /// Standard output for records; a terminal is as good as a pipe.
@@ -54,11 +63,11 @@ fn closed() -> Failure {
 ///
 /// # Errors
 /// 74 if it cannot be made durable: then it does not count as written.
-pub fn settle(output: &std::fs::File) -> Result<(), Failure> {
-    sync(output).map_err(|error| Failure::io("syncing standard output", &error))
+pub fn settle(output: &Output) -> Result<(), Failure> {
+    sync(output.as_ref()).map_err(|error| Failure::io("syncing standard output", &error))
 }
 
-pub(crate) fn sync(file: &std::fs::File) -> io::Result<()> {
+pub(crate) fn sync(file: &File) -> io::Result<()> {
     match file.sync_all() {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         done => done,

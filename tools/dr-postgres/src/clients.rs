@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,7 +24,7 @@ const DIRS: [&str; 7] = [
 ];
 
 /// The majors whose directories are looked into.
-const MAJORS: std::ops::RangeInclusive<u32> = 9..=30;
+const MAJORS: RangeInclusive<u32> = 9..=30;
 
 /// A client program of PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,11 +119,7 @@ impl Clients {
             let directory = path.parent().unwrap_or(Path::new("")).to_owned();
             return Clients::beside(pg_dump, &directory);
         }
-        let found = installed("pg_dump");
-        // The exact major if it is there, else the lowest above.
-        let Some(pg_dump) = found.range(major..).next().map(|(_, client)| client.clone()) else {
-            return Err(none("pg_dump", major, &found));
-        };
+        let pg_dump = Client::find("pg_dump", major)?;
         let directory = pg_dump.path.parent().unwrap_or(Path::new("")).to_owned();
         Clients::beside(pg_dump, &directory)
     }
@@ -159,8 +156,11 @@ impl Client {
     /// # Errors
     /// 78 where there is none.
     pub fn find(name: &str, major: u32) -> Result<Client, Failure> {
-        let found = installed(name);
-        found.range(major..).next().map(|(_, client)| client.clone()).ok_or_else(|| none(name, major, &found))
+        let found = installed(name, major..=*MAJORS.end(), Some(major));
+        match found.range(major..).next() {
+            Some((_, client)) => Ok(client.clone()),
+            None => Err(none(name, major, &installed(name, MAJORS, None))),
+        }
     }
 
     /// The newest program `name` that is installed: what reads archives of every version.
@@ -168,7 +168,7 @@ impl Client {
     /// # Errors
     /// 78 where there is none.
     pub fn newest(name: &str) -> Result<Client, Failure> {
-        let found = installed(name);
+        let found = installed(name, MAJORS, None);
         found.values().next_back().cloned().ok_or_else(|| none(name, 0, &found))
     }
 
@@ -224,18 +224,23 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// The program `name` by major version: from `$DR_PG_BINDIRS`, then the places of packages, then `$PATH`.
-fn installed(name: &str) -> BTreeMap<u32, Client> {
+/// The program `name` by major version: from `$DR_PG_BINDIRS`, then the places of packages of these `majors`, then `$PATH`.
+/// None is looked for once `enough` is found: each has to be run, and Debian's wrappers in `$PATH` are slow to start.
+fn installed(name: &str, majors: RangeInclusive<u32>, enough: Option<u32>) -> BTreeMap<u32, Client> {
     let mut found = BTreeMap::new();
     let listed = |variable: &str| {
         std::env::var_os(variable).map(|list| std::env::split_paths(&list).collect::<Vec<_>>()).unwrap_or_default()
     };
-    let packaged = MAJORS.flat_map(|major| DIRS.map(|pattern| PathBuf::from(pattern.replace("{}", &major.to_string()))));
+    let packaged = majors.flat_map(|major| DIRS.map(|pattern| PathBuf::from(pattern.replace("{}", &major.to_string()))));
     let directories = listed(EXTRA_DIRS).into_iter().chain(packaged).chain(listed("PATH"));
     for path in directories.map(|directory| directory.join(name)).filter(|path| path.is_file()) {
         // One that cannot be run, or is a wrapper without a version of its own, is no candidate.
         if let Ok(client) = Client::at(&path) {
-            found.entry(client.version.major).or_insert(client);
+            let major = client.version.major;
+            found.entry(major).or_insert(client);
+            if enough == Some(major) {
+                break;
+            }
         }
     }
     found

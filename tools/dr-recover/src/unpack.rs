@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dr_archive::{Contents, Member, Reader};
 use dr_pipe::Failure;
+use dr_pipe::output::STEP_BYTES;
 use dr_pipe::progress::Progress;
 
 use crate::layout::Layout;
@@ -129,9 +130,11 @@ impl Hand<'_> {
             if chunk.is_empty() {
                 break;
             }
-            file.write_all_at(chunk, at).map_err(written)?;
             let n = chunk.len();
-            at += n as u64;
+            for step in chunk.chunks(STEP_BYTES) {
+                file.write_all_at(step, at).map_err(written)?;
+                at += step.len() as u64;
+            }
             data.consume(n);
         }
         self.progress.add(slice.bytes);

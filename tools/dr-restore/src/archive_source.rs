@@ -1,14 +1,14 @@
 //! A dump of ours, open for many readers at once: signature, end frame, table of contents, frames, each proved by the one before.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use dr_archive::{Contents, Reader};
 use dr_pipe::record::{ArchiveRoot, Fingerprint, Record};
-use dr_pipe::{Exit, Failure};
+use dr_pipe::{Exit, Failure, output};
 use dr_postgres::about::About;
 
 use crate::bytes::{self, Bytes, Plain};
@@ -103,7 +103,7 @@ impl Archive {
             if chunk.is_empty() {
                 return Ok(());
             }
-            file.write_all(chunk).map_err(written)?;
+            output::write_all(&mut file, chunk).map_err(written)?;
             let n = chunk.len();
             member.consume(n);
         }

@@ -17,21 +17,28 @@ pub struct Ready {
     pub entries: Vec<u32>,
 }
 
-/// A queue that many threads put into and take from, until it is closed.
-#[derive(Debug, Default)]
+/// A queue that many threads put into and take from, until nobody fills it any more.
+#[derive(Debug)]
 pub struct Backlog {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     ready: VecDeque<Ready>,
-    closed: bool,
+    /// How many threads may still add something.
+    filling: usize,
     abandoned: bool,
 }
 
 impl Backlog {
+    /// An empty one, into which so many threads will put tables.
+    pub fn filled_by(threads: usize) -> Self {
+        let state = State { ready: VecDeque::new(), filling: threads, abandoned: false };
+        Backlog { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
     /// Adds a table.
     pub fn add(&self, ready: Ready) {
         if !ready.entries.is_empty() {
@@ -40,9 +47,9 @@ impl Backlog {
         }
     }
 
-    /// Says that no more tables will come.
-    pub fn close(&self) {
-        self.state().closed = true;
+    /// Says that one of the threads will add no more.
+    pub fn one_less(&self) {
+        self.state().filling -= 1;
         self.changed.notify_all();
     }
 
@@ -52,7 +59,7 @@ impl Backlog {
         self.changed.notify_all();
     }
 
-    /// Waits for entries to build: those of one big table, or of many small ones. None when all is taken and closed.
+    /// Waits for entries to build: those of one big table, or of many small ones. None when all is taken, and nothing will come.
     pub fn take(&self) -> Option<Vec<u32>> {
         let mut state = self.state();
         loop {
@@ -62,7 +69,7 @@ impl Backlog {
             if let Some(first) = state.ready.pop_front() {
                 return Some(gather(first, &mut state.ready));
             }
-            if state.closed {
+            if state.filling == 0 {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -93,11 +100,11 @@ mod tests {
 
     #[test]
     fn small_tables_go_together_and_big_ones_alone() {
-        let backlog = Backlog::default();
+        let backlog = Backlog::filled_by(1);
         for (bytes, entries) in [(1, vec![1]), (2, vec![2, 3]), (SMALL_BYTES, vec![4]), (0, vec![]), (5, vec![5])] {
             backlog.add(Ready { bytes, entries });
         }
-        backlog.close();
+        backlog.one_less();
         assert_eq!(backlog.take(), Some(vec![1, 2, 3]));
         assert_eq!(backlog.take(), Some(vec![4]));
         assert_eq!(backlog.take(), Some(vec![5]));

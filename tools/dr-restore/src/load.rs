@@ -76,13 +76,19 @@ impl Loader<'_> {
     pub fn load(&self) -> Result<HashSet<u32>, Failure> {
         let shared = self.share()?;
         std::thread::scope(|scope| {
-            // While rows are loaded the processors are busy; afterwards the server's own workers help with each index.
-            let builders: Vec<_> =
-                (0..self.workers.div_ceil(2)).map(|_| scope.spawn(|| self.note(&shared, self.build(&shared)))).collect();
-            let loaders: Vec<_> = (0..self.workers).map(|_| scope.spawn(|| self.note(&shared, self.work(&shared)))).collect();
-            drop(loaders.into_iter().map(|thread| thread.join()).collect::<Vec<_>>());
-            shared.backlog.close();
-            drop(builders);
+            // While rows are loaded the processors are busy; who has none left to load builds indexes, too.
+            let builders = self.workers.div_ceil(2);
+            (0..builders).for_each(|_| drop(scope.spawn(|| self.note(&shared, self.build(&shared)))));
+            for number in 0..self.workers {
+                let shared = &shared;
+                scope.spawn(move || {
+                    self.note(shared, self.work(shared));
+                    shared.backlog.one_less();
+                    if number >= builders {
+                        self.note(shared, self.build(shared));
+                    }
+                });
+            }
         });
         match lock(&shared.failure).take() {
             Some(failure) => Err(failure),
@@ -101,7 +107,7 @@ impl Loader<'_> {
             *table.left.get_mut() += 1;
             table.frozen &= *table.left.get_mut() == 1;
         }
-        let backlog = Backlog::default();
+        let backlog = Backlog::filled_by(self.workers);
         for table in &mut tables {
             table.frozen &= table.bytes >= FREEZE_BYTES;
             if *table.left.get_mut() == 0 {

@@ -1,13 +1,13 @@
 //! What is to be restored: found by name in stores, in a file, or on standard input; and of which kind it is.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use dr_catalogue::{CatalogueArgs, Scope, Selector};
 use dr_crypt::IdentityArgs;
 use dr_pipe::record::{Extent, SignatureState};
-use dr_pipe::{Exit, Failure, Tally, stream, warn};
+use dr_pipe::{Exit, Failure, Tally, output, stream, warn};
 use tempfile::NamedTempFile;
 
 use crate::TOOL;
@@ -34,7 +34,7 @@ pub struct Request<'a> {
     pub catalogue: &'a CatalogueArgs,
     /// What decrypts it.
     pub identities: &'a IdentityArgs,
-    /// Where standard input is kept while it is proved.
+    /// Where a stream on standard input is kept.
     pub spool_dir: &'a Path,
     /// The database whose place the newest backup of whichever database would take.
     pub replaces: Option<&'a str>,
@@ -49,7 +49,7 @@ pub enum Source {
 }
 
 impl Request<'_> {
-    /// Finds and opens the backup. Standard input is proved whole here.
+    /// Finds and opens the backup. What cannot be read in any order is first kept in a file.
     ///
     /// # Errors
     /// 65 for what is damaged or no backup, 66 for what is not there or empty, 77 without the right identity, 81 for a wrong
@@ -61,12 +61,12 @@ impl Request<'_> {
             Input::Path(path) => {
                 let name = path.display().to_string();
                 let file = File::open(path).map_err(|error| Failure::io(&name, &error))?;
-                self.recognise(Bytes::open(&name, Stored::file(file), self.identities)?, Some(path), Proof::AsRead)
+                self.recognise(Bytes::open(&name, Stored::file(file), self.identities)?, Some(path))
             }
             Input::Stdin => {
-                let mut file = tempfile::tempfile_in(self.spool_dir).map_err(|error| spool_failure(self.spool_dir, &error))?;
-                copy(&mut stream::input()?, &mut file, self.spool_dir, "standard input")?;
-                self.recognise(Bytes::open("standard input", Stored::file(file), self.identities)?, None, Proof::Whole)
+                let mut input = stream::input()?;
+                let file = stream::input_file().map_or_else(|| self.kept(&mut input), Ok)?;
+                self.recognise(Bytes::open("standard input", Stored::file(file), self.identities)?, None)
             }
         }
     }
@@ -99,7 +99,7 @@ impl Request<'_> {
         let Some(root) = &manifest.produced.archive else {
             let file = self.download(&name, stored, Extent { bytes: manifest.bytes, sha256: manifest.sha256 })?;
             let bytes = Bytes::open(&name, Stored::file(file), self.identities)?;
-            return self.recognise(bytes, None, Proof::AsRead).map(|source| source.signed(signed));
+            return self.recognise(bytes, None).map(|source| source.signed(signed));
         };
         let bytes = Bytes::open(&name, stored, self.identities)?;
         let mut archive = Archive::open(bytes, Some(root))?;
@@ -119,19 +119,20 @@ impl Request<'_> {
         Err(Failure::new(Exit::Damaged, message, "use another copy of this backup, if there is one; nothing was restored"))
     }
 
+    /// A stream, in a file without a name.
+    fn kept(&self, input: &mut impl Read) -> Result<File, Failure> {
+        let mut file = tempfile::tempfile_in(self.spool_dir).map_err(|error| spool_failure(self.spool_dir, &error))?;
+        copy(input, &mut file, self.spool_dir, "standard input")?;
+        Ok(file)
+    }
+
     /// `path` where the plain bytes have a name that other programs can open.
-    fn recognise(&self, bytes: Bytes, path: Option<&Path>, proof: Proof) -> Result<Source, Failure> {
+    fn recognise(&self, bytes: Bytes, path: Option<&Path>) -> Result<Source, Failure> {
         let mut head = Vec::new();
         let mut reader = Sequential::new(bytes.plain()?).take(HEAD_BYTES);
         reader.read_to_end(&mut head).map_err(|error| bytes::failure(&bytes.name, error))?;
         let format = match Magic::of(&head) {
-            Magic::Zstandard => {
-                if proof == Proof::Whole {
-                    dr_archive::verify(&mut bytes.plain()?, bytes.size(), None)
-                        .map_err(|error| bytes::archive_failure(error).within(&bytes.name))?;
-                }
-                return Archive::open(bytes, None).map(Box::new).map(Source::Archive);
-            }
+            Magic::Zstandard => return Archive::open(bytes, None).map(Box::new).map(Source::Archive),
             Magic::Foreign(format) => format,
             Magic::Unknown => {
                 return Err(Failure::new(
@@ -166,15 +167,6 @@ impl Source {
         }
         self
     }
-}
-
-/// When the digests of an archive are checked.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    /// All of them now.
-    Whole,
-    /// Each before its bytes are used.
-    AsRead,
 }
 
 /// How much is looked at to tell what it is: a tar shows itself at 257 bytes.
@@ -224,7 +216,7 @@ fn copy(from: &mut impl Read, to: &mut File, spool_dir: &Path, name: &str) -> Re
             Err(error) => return Err(bytes::failure(name, error)),
         };
         tally.update(&chunk[..n]);
-        to.write_all(&chunk[..n]).map_err(|error| spool_failure(spool_dir, &error))?;
+        output::write_all(to, &chunk[..n]).map_err(|error| spool_failure(spool_dir, &error))?;
     }
 }
 

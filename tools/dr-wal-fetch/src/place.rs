@@ -4,11 +4,11 @@
 //! what it keeps in pg_wal it syncs itself (`KeepFileRestoredFromArchive`).
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use dr_pipe::stop::{gate, on_stop};
-use dr_pipe::{Exit, Failure};
+use dr_pipe::{Exit, Failure, output};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// Writes a file, its owner's alone; on any error nothing is there.
@@ -16,7 +16,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 /// # Errors
 /// 73 where the name is taken; 74, 66 or 77 as the file system says.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    write_by(path, |file| file.write_all(bytes))
+    write_by(path, |file| output::write_all(file, bytes))
 }
 
 /// Copies a file from another file system.

@@ -9,6 +9,9 @@ use crate::error::ServerError;
 /// The longest message body that [`CopyOut::body`] gives in one piece: 1 MiB.
 pub const WHOLE_BODY_MAX: usize = 1 << 20;
 
+/// A stream that has come so far is read as it gathers, no longer as it comes.
+const HURRIED_BYTES: u64 = 1 << 20;
+
 /// A running `COPY … TO STDOUT`. One that is dropped before its end breaks its session, which costs nothing but the
 /// connection, while reading to the end could take hours; cancel it first where that matters to the server.
 #[must_use = "a COPY that is not read to its end breaks its session"]
@@ -17,13 +20,15 @@ pub struct CopyOut<'a> {
     binary: bool,
     /// How much of the current body has not been taken.
     left: usize,
+    /// How much has come, in bytes.
+    came: u64,
     rows: Option<u64>,
     finished: bool,
 }
 
 impl<'a> CopyOut<'a> {
     pub(super) fn new(session: &'a mut Session, binary: bool) -> Self {
-        CopyOut { session, binary, left: 0, rows: None, finished: false }
+        CopyOut { session, binary, left: 0, came: 0, rows: None, finished: false }
     }
 
     /// Whether the data comes in the binary format.
@@ -47,6 +52,8 @@ impl<'a> CopyOut<'a> {
             if header.tag == COPY_DATA_TAG {
                 self.session.wire.skip_header();
                 self.left = header.length;
+                self.came += header.length as u64;
+                self.session.wire.unhurried = self.came > HURRIED_BYTES;
                 return Ok(Some(header.length));
             }
             if self.ends()? {
@@ -100,6 +107,7 @@ impl<'a> CopyOut<'a> {
 
     /// Deals with a message that is not data: whether it was the end.
     fn ends(&mut self) -> Result<bool, Error> {
+        self.session.wire.unhurried = false;
         let message = self.session.guard(|session| session.wire.message())?;
         match self.session.aside(message)? {
             None => Ok(false),

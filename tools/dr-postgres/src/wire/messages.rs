@@ -15,6 +15,10 @@ const WINDOW: usize = 256 * 1024;
 /// A message other than CopyData that says it is longer than this is not believed: no value exceeds 1 GiB.
 const LONGEST: usize = (1 << 30) + (1 << 20);
 
+/// How long a stream of rows may gather before it is read: what a server sends in that time fits into the socket's buffer, and
+/// it sends 8 KiB at a time, each of which would wake us up.
+const REST: Duration = Duration::from_micros(500);
+
 /// While a server that does not read lets us read, at most so much is put by.
 const SPILL: usize = 64 * 1024 * 1024;
 
@@ -25,6 +29,11 @@ pub(super) struct Header {
     pub length: usize,
 }
 
+#[expect(clippy::disallowed_methods, reason = "what is waited for afterwards is the next byte, however long that takes")]
+fn rest() {
+    std::thread::sleep(REST);
+}
+
 /// A connection that speaks in messages.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -32,13 +41,15 @@ pub(super) struct Wire {
     window: Vec<u8>,
     start: usize,
     end: usize,
+    /// Whether more comes soon, so that it pays to let it gather.
+    pub unhurried: bool,
     /// How the server is called in messages.
     pub place: String,
 }
 
 impl Wire {
     pub(super) fn new(plug: Plug, place: String) -> Self {
-        Wire { plug, window: vec![0; WINDOW], start: 0, end: 0, place }
+        Wire { plug, window: vec![0; WINDOW], start: 0, end: 0, unhurried: false, place }
     }
 
     pub(super) fn plug(&self) -> &Plug {
@@ -109,6 +120,12 @@ impl Wire {
         while self.held() < wanted {
             // Grows with what really arrives, not with what is announced.
             self.make_room((wanted - self.held()).min(WINDOW));
+            if self.unhurried && self.put_by()? {
+                continue;
+            }
+            if self.unhurried {
+                rest();
+            }
             match self.plug.read(&mut self.window[self.end..]) {
                 Ok(0) => return Err(self.hung_up()),
                 Ok(received) => self.end += received,

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dr_pipe::Output;
 use dr_pipe::stop::{self, OnStop};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -25,7 +26,7 @@ pub(super) type Durable = Arc<Mutex<HashMap<PathBuf, u64>>>;
 
 /// A file being written under a temporary name.
 pub(crate) struct DirectoryUpload {
-    file: File,
+    file: Output,
     names: Arc<Names>,
     /// The object's directory and all above it, up to the store's root.
     above: Vec<PathBuf>,
@@ -60,11 +61,11 @@ impl DirectoryUpload {
             move || names.remove_temporary()
         });
         drop(begun);
-        let upload = DirectoryUpload { file, names, above, durable: Arc::clone(durable), object, _on_stop: on_stop };
+        let upload = DirectoryUpload { file: file.into(), names, above, durable: Arc::clone(durable), object, _on_stop: on_stop };
         // The umask may have taken even our own rights.
-        let mode = upload.file.set_permissions(Permissions::from_mode(0o600));
+        let mode = upload.file.as_ref().set_permissions(Permissions::from_mode(0o600));
         mode.map_err(|error| Error::io(&upload.object, error))?;
-        owner.map_or(Ok(()), |owner| owner.take(&upload.file)).map_err(|error| Error::io(&upload.object, error))?;
+        owner.map_or(Ok(()), |owner| owner.take(upload.file.as_ref())).map_err(|error| Error::io(&upload.object, error))?;
         Ok(upload)
     }
 
@@ -98,7 +99,7 @@ impl DirectoryUpload {
     /// Makes the bytes durable and gives them their name; what is there instead, if it is taken.
     fn name(&self) -> Result<Result<Put, Error>, Error> {
         let io = |error: io::Error| Error::io(&self.object, error);
-        self.file.sync_all().map_err(io)?;
+        self.file.as_ref().sync_all().map_err(io)?;
         match self.names.link() {
             Ok(()) => Ok(Ok(Put::Created)),
             Err(Errno::EXIST) => Ok(self.compare()),
@@ -121,7 +122,7 @@ impl DirectoryUpload {
         let exists = |comparable| Error::Exists { object: self.object.clone(), comparable };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let theirs = fs::openat(&self.names.directory, &self.names.last, flags, Mode::empty()).map_err(|_| exists(false))?;
-        let mut ours = self.file.try_clone().map_err(|error| Error::io(&self.object, error))?;
+        let mut ours = self.file.as_ref().try_clone().map_err(|error| Error::io(&self.object, error))?;
         io::Seek::rewind(&mut ours).map_err(|error| Error::io(&self.object, error))?;
         match same_bytes(&mut ours, &mut File::from(theirs)) {
             Ok(true) => Ok(Put::Identical),
