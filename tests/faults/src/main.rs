@@ -1,31 +1,48 @@
-//! `outages --seed N --count M`: recovers a cluster again and again while its store fails, stalls, lies or denies, and looks
-//! whether a server was ever opened with rows missing.
+//! `campaign NAME --seed N --count M`: faults by the hundred. Each campaign makes one fault out of each seed, provokes it, and
+//! looks whether what was promised still holds.
 
-mod campaign;
-mod cluster;
-mod trial;
+mod outages;
+mod seeds;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
-/// Recover a cluster while its store fails, stalls, lies or denies; from a seed
+/// Provoke faults by the hundred, each out of a seed
 #[derive(Debug, Parser)]
-pub struct Args {
+struct Cli {
+    #[command(subcommand)]
+    campaign: Campaign,
+}
+
+#[derive(Debug, Subcommand)]
+enum Campaign {
+    /// Recover a cluster while its store fails, stalls, lies or denies
+    Outages {
+        #[command(flatten)]
+        seeds: Seeds,
+        /// PostgreSQL's major version
+        #[arg(long, default_value_t = 15)]
+        major: u32,
+    },
+}
+
+/// Which seeds, and how many at a time.
+#[derive(Clone, Debug, Args)]
+pub struct Seeds {
     /// The first seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many seeds
     #[arg(long, default_value_t = 200)]
     count: u64,
-    /// PostgreSQL's major version
-    #[arg(long, default_value_t = 15)]
-    major: u32,
-    /// Recoveries at a time
+    /// How many at a time
     #[arg(long, default_value_t = 6)]
     jobs: u64,
 }
 
 fn main() -> ExitCode {
-    campaign::run(&Args::parse())
+    match Cli::parse().campaign {
+        Campaign::Outages { seeds, major } => outages::run(&seeds, major),
+    }
 }

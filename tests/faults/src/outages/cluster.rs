@@ -11,7 +11,7 @@ use dr_testing::proxy::Proxy;
 use dr_testing::s3::{self, BUCKET, S3sFs};
 use tempfile::TempDir;
 
-use crate::trial::{PATIENCE, Recovery};
+use super::trial::{PATIENCE, Recovery};
 
 /// What is run.
 const TOOLS: [&str; 7] = ["dr-base", "dr-encrypt", "dr-push", "dr-seal", "dr-wal-push", "dr-wal-fetch", "dr-recover"];

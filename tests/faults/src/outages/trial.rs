@@ -9,7 +9,8 @@ use dr_testing::postgres::{as_server_user, bin_dir, own};
 use dr_testing::proxy::{Fault, Proxy};
 use tempfile::TempDir;
 
-use crate::cluster::Cluster;
+use super::cluster::Cluster;
+use crate::seeds::Random;
 
 /// What a store does to the requests that the fault meets.
 const FAULTS: [Fault; 11] = [
@@ -43,13 +44,10 @@ pub struct Trial {
     to: usize,
 }
 
-/// How a trial ended that is good.
-pub enum Outcome {
-    /// All rows came back at once.
-    Complete,
-    /// The recovery stopped, and went on once the store was well.
-    Stopped,
-}
+/// All rows came back at once.
+pub const COMPLETE: &str = "complete in spite of the fault";
+/// The recovery stopped, and went on once the store was well.
+pub const STOPPED: &str = "stopped, and complete later";
 
 impl Trial {
     /// The trial that a seed makes, where a recovery has so many requests.
@@ -62,7 +60,7 @@ impl Trial {
     }
 
     /// Recovers; whatever comes of it, no server may be open with rows missing.
-    pub fn run(self, cluster: &Cluster) -> Result<Outcome, String> {
+    pub fn run(self, cluster: &Cluster) -> Result<&'static str, String> {
         let (fault, from, to) = (self.fault.clone(), self.from, self.to);
         let proxy = Proxy::choosing(cluster.s3.address(), move |number, _| (from <= number && number < to).then(|| fault.clone()));
         let recovery = Recovery::begin(cluster, &proxy, FAULTY_PATIENCE);
@@ -70,7 +68,7 @@ impl Trial {
         let rows = recovery.rows();
         let wrong = |why: &str| Err(format!("{why}: {self:?}; {rows:?} rows, code {:?}: {}", ended.code, ended.said));
         match (ended.code, rows) {
-            (Some(0), Some(rows)) if rows == cluster.rows => return Ok(Outcome::Complete),
+            (Some(0), Some(rows)) if rows == cluster.rows => return Ok(COMPLETE),
             (Some(0), _) => return wrong("a recovery succeeded with rows missing"),
             (_, Some(rows)) if rows != cluster.rows => return wrong("a server was opened with rows missing"),
             (None, _) => return wrong("it was killed"),
@@ -81,7 +79,7 @@ impl Trial {
         let again = Recovery::begin(cluster, &proxy, PATIENCE);
         let later = again.recover();
         match (later.code, again.rows()) {
-            (Some(0), Some(rows)) if rows == cluster.rows => Ok(Outcome::Stopped),
+            (Some(0), Some(rows)) if rows == cluster.rows => Ok(STOPPED),
             (code, rows) => Err(format!("it does not recover later: {rows:?} rows, code {code:?}: {}", later.said)),
         }
     }
@@ -155,18 +153,5 @@ impl<'c> Recovery<'c> {
 impl Drop for Recovery<'_> {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers from the same seed, everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
     }
 }
