@@ -223,6 +223,16 @@ fn f11_a_closed_or_full_standard_error_changes_nothing() {
 }
 
 #[test]
+fn f10_too_few_descriptors_for_signals_are_no_bug() {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=socketpair", "-e", "inject=socketpair:error=EMFILE"]);
+    command.arg(env!("CARGO_BIN_EXE_dr-encrypt")).args(["-r", RECIPIENT]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let output = run(command.stderr(Stdio::piped()), b"text");
+    assert_eq!(code(&output), 74);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("installing signal handlers"));
+}
+
+#[test]
 fn a_regular_file_as_output_is_whole_before_the_receipt() {
     let directory = tempfile::tempdir().unwrap();
     let path = receipt_file(directory.path(), Some(b"text"));

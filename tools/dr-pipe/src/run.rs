@@ -35,8 +35,9 @@ pub fn run_as<A: Parser>(codes: Codes, verb: impl FnOnce(A) -> Outcome) -> ExitC
         Err(exit) => return seen(exit),
     };
     if let Err(error) = stop::watch(&name, codes) {
-        Failure::io("installing signal handlers", &error).print(&name);
-        return seen(Exit::Bug);
+        let failure = Failure::io("installing signal handlers", &error);
+        failure.print(&name);
+        return seen(failure.exit);
     }
     let outcome = verb(args);
     // A stop that is under way owns the exit: it is cleaning up, and will end the process.

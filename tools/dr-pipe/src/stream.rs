@@ -69,7 +69,8 @@ pub fn settle(output: &Output) -> Result<(), Failure> {
 
 pub(crate) fn sync(file: &File) -> io::Result<()> {
     match file.sync_all() {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        // Of a file it means that its file system keeps nothing durably.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput && !file.metadata()?.is_file() => Ok(()),
         done => done,
     }
 }

@@ -174,6 +174,15 @@ impl Store {
     /// # Errors
     /// [`Error::Absent`], or [`Error::Damaged`] where it is larger than `max_bytes`.
     pub fn read(&self, key: &str, max_bytes: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.read_into(key, max_bytes, &mut bytes).map(|()| bytes)
+    }
+
+    /// As [`Store::read`], behind what is in a buffer that was used before.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_into(&self, key: &str, max_bytes: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
         use std::io::Read;
         let reader = self.reader(key)?;
         let object = format!("{}/{key}", self.location());
@@ -181,10 +190,10 @@ impl Store {
             let why = format!("{} bytes, where at most {max_bytes} make sense", reader.size());
             return Err(Error::Damaged { object, why });
         }
-        let mut bytes = Vec::new();
+        // With room for one more byte it is seen at once that there is none.
+        bytes.reserve(usize::try_from(reader.size()).unwrap_or_default() + 1);
         let mut limited = reader.take(max_bytes);
-        limited.read_to_end(&mut bytes).map_err(|error| Error::from_read(object, error))?;
-        Ok(bytes)
+        limited.read_to_end(bytes).map(drop).map_err(|error| Error::from_read(object, error))
     }
 
     /// The object as a seekable reader.

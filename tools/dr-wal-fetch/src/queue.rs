@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use dr_pipe::output::STEP_BYTES;
 use dr_pipe::{Failure, Sha256, lock, state, warn};
 use dr_wal::{SegmentName, SegmentSize, Sink, WalName, header};
 use rustix::fs::{FlockOperation, flock};
@@ -116,7 +117,7 @@ impl Queue {
     /// new memory for all of it would cost more than reading it does.
     fn prove(&self, spooled: &Path, segment: SegmentName, digest: &str) -> Option<u64> {
         let mut file = File::open(spooled).ok()?;
-        let (mut chunk, mut checked) = (vec![0; 256 << 10], Checked::default());
+        let (mut chunk, mut checked) = (vec![0; STEP_BYTES], Checked::default());
         loop {
             match file.read(&mut chunk).ok()? {
                 0 => break,
@@ -245,7 +246,7 @@ impl Fetching {
 
 impl Write for Fetching {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
+        let n = self.file.write(&bytes[..bytes.len().min(STEP_BYTES)])?;
         self.checked.update(&bytes[..n]);
         Ok(n)
     }

@@ -2,12 +2,14 @@
 //! `archive_status` is never opened, listed or touched, as a marker there belongs to the server alone.
 
 use std::fs::{File, OpenOptions};
+use std::io::IoSliceMut;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use dr_pipe::{Exit, Failure};
 use dr_wal::{SegmentName, SegmentSize, WalName};
 use rustix::fs::{Advice, OFlags, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
 use serde::{Deserialize, Serialize};
 
 /// A file of WAL in its place.
@@ -80,8 +82,13 @@ impl Asked {
         if !metadata.is_file() {
             return Err(not_a_file());
         }
-        // Of a backlog the first segments are on disk alone: they are read while we compress. Only advice.
-        fadvise(&file, 0, None, Advice::WillNeed).unwrap_or_default();
+        // Of a backlog the first segments are on disk alone: they are read while we compress. Only advice, which takes a while
+        // where there is nothing to read: not where the end of the file is in memory.
+        let last = metadata.len().saturating_sub(1);
+        let in_memory = preadv2(&file, &mut [IoSliceMut::new(&mut [0])], last, ReadWriteFlags::NOWAIT).is_ok();
+        if !in_memory {
+            fadvise(&file, 0, None, Advice::WillNeed).unwrap_or_default();
+        }
         Ok((file, Identity::of(&metadata)))
     }
 

@@ -22,6 +22,7 @@ mod opened;
 mod packed;
 mod pieces;
 mod shelf;
+mod spare;
 pub mod stamps;
 mod system;
 pub mod window;

@@ -8,8 +8,9 @@ use dr_pipe::{Sha256, Tally};
 
 use crate::claim::{self, Claim};
 use crate::inventory::{Inventory, Item, Object};
-use crate::packed::{MAX_IN_MEMORY_BYTES, give_back, spare};
+use crate::packed::MAX_IN_MEMORY_BYTES;
 use crate::shelf::contents;
+use crate::spare::{OBJECTS, PLAIN};
 use crate::{Content, Error, Shelf, WalName, header};
 
 /// With what WAL is opened and proved.
@@ -154,10 +155,11 @@ impl Shelf<'_> {
         let Some(largest) = claims.iter().map(|claim| claim.bytes).max() else {
             return Err(Error::damaged(shown, "there is no claim that says what it holds"));
         };
-        let packed = match self.store.read(&object.key, most_packed(largest)) {
+        let mut packed = OBJECTS.take(0);
+        match self.store.read_into(&object.key, most_packed(largest), &mut packed) {
             Err(dr_store::Error::Damaged { object, why }) => return Err(Error::Damaged { object, why }),
-            packed => packed?,
-        };
+            read => read?,
+        }
         let digest = Sha256::of(&packed);
         let claimed = claims.iter().find(|claim| claim.object_sha256 == digest);
         let changed = || Error::damaged(&shown, "it is not what was claimed for it");
@@ -182,6 +184,7 @@ impl Shelf<'_> {
             }
             bytes => bytes?,
         };
+        OBJECTS.give_back(packed);
         if bytes != claim.bytes || tally.is_some_and(|tally| tally.extent().sha256 != claim.sha256) {
             return Err(Error::damaged(shown, "what it holds is not what was claimed for it"));
         }
@@ -244,15 +247,16 @@ impl Stored<'_> {
     /// place.
     fn copy_at_once(&self, opening: &Opening, tally: &mut Option<Tally>, sink: &mut impl Sink) -> Result<u64, Error> {
         let decrypted =
-            self.encrypted.then(|| decrypted(self.shown, self.packed, opening, spare(self.packed.len()))).transpose()?;
-        let mut plain = spare(usize::try_from(self.bytes).expect("it fits into memory") + 1);
+            self.encrypted.then(|| decrypted(self.shown, self.packed, opening, OBJECTS.take(self.packed.len()))).transpose()?;
+        let mut plain = PLAIN.take(usize::try_from(self.bytes).expect("it fits into memory") + 1);
         let compressed = decrypted.as_deref().unwrap_or(self.packed);
         let decompressed =
             zstd::bulk::Decompressor::new().and_then(|mut decoder| decoder.decompress_to_buffer(compressed, &mut plain));
         decompressed.map_err(|error| failed(self.shown, error))?;
         self.hand_on(&plain, tally, sink)?;
         let bytes = plain.len() as u64;
-        decrypted.into_iter().chain([plain]).for_each(give_back);
+        decrypted.into_iter().for_each(|buffer| OBJECTS.give_back(buffer));
+        PLAIN.give_back(plain);
         Ok(bytes)
     }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
-use std::sync::{Mutex, PoisonError};
 
 use dr_catalogue::SigningKey;
 use dr_crypt::{Encrypting, Encryptor, Format, Recipients};
@@ -11,6 +10,7 @@ use dr_pipe::{ReadAhead, Sha256, Tally, TallyWriter};
 
 use crate::claim::{Claim, Extents, Fork};
 use crate::layout::Content;
+use crate::spare::{self, OBJECTS, PLAIN};
 use crate::{Error, History, WalName, header};
 
 /// The objects of files up to this size are made in memory; those of larger segments are spooled in `$TMPDIR`.
@@ -67,7 +67,7 @@ impl Packed {
     pub fn from_file(name: WalName, object: &str, file: &mut File, bytes: u64, packing: &Packing) -> Result<Packed, Error> {
         let failed = |error| Error::io(object, error);
         if bytes <= MAX_IN_MEMORY_BYTES {
-            let mut plain = spare(usize::try_from(bytes).unwrap_or_default() + 1);
+            let mut plain = PLAIN.take(usize::try_from(bytes).unwrap_or_default() + 1);
             file.take(bytes + 1).read_to_end(&mut plain).map_err(failed)?;
             if plain.len() as u64 != bytes {
                 return Err(changed(object));
@@ -100,7 +100,7 @@ impl Packed {
             let digest = beside.map_or_else(|_| digest(), |thread| thread.join().expect("digesting does not panic"));
             compressed.map(|compressed| (plain.len() as u64, digest, compressed))
         })?;
-        give_back(plain);
+        PLAIN.give_back(plain);
         let object = encrypt(compressed, packing)?;
         let extents = Extents { plain: (bytes, digest), object: (object.len() as u64, Sha256::of(&object)) };
         Ok(Packed::claimed(name, header, extents, fork, Body::Memory(object), packing))
@@ -155,6 +155,14 @@ impl Packed {
 
     pub(crate) fn claim_text(&self) -> &[u8] {
         &self.claim_text
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        if let Body::Memory(object) = &mut self.body {
+            OBJECTS.give_back(std::mem::take(object));
+        }
     }
 }
 
@@ -256,9 +264,8 @@ fn compressor<W: Write>(output: W, bytes: u64, packing: &Packing) -> io::Result<
 
 /// Compresses a segment, or a piece of one, in one call.
 pub(crate) fn compress(plain: &[u8], packing: &Packing) -> Result<Vec<u8>, Error> {
-    let compressed = zstd::bulk::Compressor::new(packing.level).and_then(|mut compressor| {
-        compressor.include_checksum(true)?;
-        let mut compressed = spare(zstd::zstd_safe::compress_bound(plain.len()));
+    let compressed = spare::compressing(packing.level, |compressor| {
+        let mut compressed = OBJECTS.take(zstd::zstd_safe::compress_bound(plain.len()));
         compressor.compress_to_buffer(plain, &mut compressed).map(|_| compressed)
     });
     compressed.map_err(|error| Error::io("compressing", error))
@@ -271,25 +278,10 @@ pub(crate) fn encrypt(compressed: Vec<u8>, packing: &Packing) -> Result<Vec<u8>,
     }
     // age adds 16 bytes to each 64 KiB, and a header.
     let room = compressed.len() + compressed.len() / 4096 + 4096;
-    let mut output = Sealing::begin(Vec::with_capacity(room), packing)?;
+    let mut output = Sealing::begin(OBJECTS.take(room), packing)?;
     let sealed = output.write_all(&compressed).and_then(|()| output.finish());
-    give_back(compressed);
+    OBJECTS.give_back(compressed);
     sealed.map_err(|error| Error::io("encrypting", error))
-}
-
-/// Buffers of files that are packed, or opened: fresh memory costs a third of what reading a segment does, page by page.
-static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-
-/// An empty buffer with room for `bytes`: one that was given back, where there is one.
-pub(crate) fn spare(bytes: usize) -> Vec<u8> {
-    let mut buffer = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-    buffer.clear();
-    buffer.reserve(bytes);
-    buffer
-}
-
-pub(crate) fn give_back(buffer: Vec<u8>) {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
 }
 
 /// Encrypts what is written, or does not.

@@ -1,7 +1,8 @@
 //! How does a file get its name? Written beside it, synced, linked without replacing, and every directory above synced.
 //!
 //! The order matters (a name that outlives its bytes is a file of zeros after a power cut), and so does giving up at
-//! the first failed fsync: the kernel may have dropped the pages and call the next one good.
+//! the first failed fsync: the kernel may have dropped the pages and call the next one good. A file system that has no call
+//! for one of these steps is no place for a store, and said to be none: with its marker, the first file there.
 
 use std::collections::HashMap;
 use std::fs::{File, Permissions};
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dr_pipe::Output;
 use dr_pipe::stop::{self, OnStop};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::folders::{self, Folder};
 use crate::key::TEMPORARY;
@@ -98,12 +99,11 @@ impl DirectoryUpload {
 
     /// Makes the bytes durable and gives them their name; what is there instead, if it is taken.
     fn name(&self) -> Result<Result<Put, Error>, Error> {
-        let io = |error: io::Error| Error::io(&self.object, error);
-        self.file.as_ref().sync_all().map_err(io)?;
+        retry_on_intr(|| fs::fsync(self.file.as_ref())).map_err(|error| failed(&self.object, error, SYNC))?;
         match self.names.link() {
             Ok(()) => Ok(Ok(Put::Created)),
             Err(Errno::EXIST) => Ok(self.compare()),
-            Err(error) => Err(io(error.into())),
+            Err(error) => Err(failed(&self.object, error, NAME)),
         }
     }
 
@@ -166,8 +166,24 @@ impl Names {
 
 /// Makes the names in a directory durable.
 pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
-    let synced = folders::open(CWD, path, OFlags::empty()).and_then(fs::fsync);
-    synced.map_err(|error| Error::io(path.display(), error))
+    let synced = folders::open(CWD, path, OFlags::empty()).and_then(|directory| retry_on_intr(|| fs::fsync(&directory)));
+    synced.map_err(|error| failed(path.display(), error, SYNC))
+}
+
+/// What a file system must be able to do.
+const SYNC: &str = "sync what was written (fsync)";
+const NAME: &str = "give a file a name only if it is free: it has neither hard links nor such renames";
+
+/// Why a step failed: this time, or because the file system has no such step.
+fn failed(object: impl ToString, error: Errno, step: &str) -> Error {
+    match error {
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Error::Config {
+            object: object.to_string(),
+            why: format!("this file system cannot {step}: {}", io::Error::from(error)),
+            hint: "keep the store on another file system, such as ext4, XFS or NFS".into(),
+        },
+        _ => Error::io(object, error),
+    }
 }
 
 fn same_bytes(a: &mut impl Read, b: &mut impl Read) -> io::Result<bool> {

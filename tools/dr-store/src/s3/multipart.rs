@@ -13,12 +13,14 @@ use tokio::task::AbortHandle;
 
 use super::Bucket;
 use super::attempts::{Ended, PATIENCE, patience_for, send};
-use super::put::{Envelope, Taken, compare, settle};
+use super::put::{Envelope, Receipted, Taken, compare, settle};
 use super::runtime::{Task, block_on, spawn};
 use crate::{Confirmed, Error, Put};
 
-/// Time for a server to put thousands of parts together.
-const ASSEMBLY: Duration = Duration::from_secs(600);
+/// The longest time for a server to put parts together.
+const LONGEST_ASSEMBLY: Duration = Duration::from_secs(600);
+/// How many bytes of parts a server puts together in a second, at least: most copy none of them.
+const ASSEMBLED_BYTES: u64 = 4 << 20;
 /// Time for an abort, which may run while a signal waits.
 const ABORT: Duration = Duration::from_secs(2);
 
@@ -101,7 +103,8 @@ impl Multipart {
         let checksum = BASE64.encode(sha256.0);
         let tried = send(&request, patience_for(bytes.len()), || {
             let part = self.bucket.client().upload_part().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
-            part.upload_id(id).part_number(number).checksum_sha256(&checksum).body(ByteStream::from(bytes.clone())).send()
+            let part = part.upload_id(id).part_number(number).checksum_sha256(&checksum).body(ByteStream::from(bytes.clone()));
+            part.customize().interceptor(Receipted).send()
         });
         match tried.await {
             Ok(part) => {
@@ -126,7 +129,8 @@ impl Multipart {
     async fn assemble(&self, id: &str, parts: &[Part], bytes: u64, envelope: &Envelope) -> Result<Taken, Error> {
         let request = self.bucket.request(&self.key, "s3:PutObject");
         let completed = CompletedMultipartUpload::builder().set_parts(Some(parts.iter().map(Part::completed).collect())).build();
-        let tried = send(&request, ASSEMBLY, || {
+        let patience = (PATIENCE + Duration::from_secs(bytes / ASSEMBLED_BYTES)).min(LONGEST_ASSEMBLY);
+        let tried = send(&request, patience, || {
             let complete = self.bucket.client().complete_multipart_upload().bucket(&self.bucket.name);
             complete.key(self.bucket.full(&self.key)).upload_id(id).if_none_match("*").multipart_upload(completed.clone()).send()
         });

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ObjectLockMode, StorageClass};
 use aws_smithy_types::DateTime;
@@ -82,6 +85,8 @@ pub(super) async fn put_once(bucket: &Bucket, key: &str, bytes: Bytes, envelope:
             .set_object_lock_mode(mode)
             .set_object_lock_retain_until_date(until)
             .body(ByteStream::from(bytes.clone()))
+            .customize()
+            .interceptor(Receipted)
             .send()
     })
     .await;
@@ -115,6 +120,28 @@ pub(super) async fn settle(bucket: &Bucket, key: &str, token: &str, bytes: u64, 
         return Ok(Taken { put, confirmed, version_id: head.version_id });
     }
     Err(Error::Exists { object, comparable: true })
+}
+
+/// Refuses a success that says nothing of what was taken: it is that of a page to log in, say, on the way to the server.
+#[derive(Debug)]
+pub(super) struct Receipted;
+
+impl Intercept for Receipted {
+    fn name(&self) -> &'static str {
+        "bytes that a server has taken"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let refused = context.output_or_error().is_err();
+        let headers = context.response().headers();
+        let told = ["etag", "x-amz-checksum-sha256"].iter().any(|name| headers.get(name).is_some_and(|value| !value.is_empty()));
+        if told || refused { Ok(()) } else { Err("the answer is a success without ETag or checksum: nothing says that the bytes were taken".into()) }
+    }
 }
 
 /// Holds the digest that the server gave back, if it did, against ours.
