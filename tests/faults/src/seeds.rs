@@ -5,7 +5,21 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::Seeds;
+use clap::Args;
+
+/// Which seeds, and how many at a time.
+#[derive(Clone, Debug, Args)]
+pub struct Seeds {
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How many seeds
+    #[arg(long, default_value_t = 200)]
+    pub count: u64,
+    /// How many at a time
+    #[arg(long, default_value_t = 6)]
+    pub jobs: u64,
+}
 
 /// Below so many seeds it may be chance that an ending did not come.
 const MANY: u64 = 100;

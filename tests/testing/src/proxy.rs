@@ -21,6 +21,8 @@ pub enum Fault {
     FlipByte,
     /// The server gets it, and one byte in the middle of its reply is changed.
     FlipReply,
+    /// The server gets it, and its reply bears this ETag instead of its own.
+    Etag(&'static str),
     /// The server does not get it; the connection stays open without a word until the client gives up.
     Stall,
 }
@@ -152,6 +154,9 @@ impl Plan {
             let middle = reply.len() / 2;
             reply[middle] ^= 1;
         }
+        if let Some(Fault::Etag(etag)) = fault {
+            reply = with_etag(&reply, etag);
+        }
         match fault {
             Some(Fault::LoseReply) => {}
             Some(Fault::CutReply(n)) => client.write_all(&reply[..n.min(reply.len())])?,
@@ -187,6 +192,18 @@ impl Plan {
         server.read_to_end(&mut reply)?;
         Ok(reply)
     }
+}
+
+/// A reply whose header `ETag`, if it has one, says something else.
+fn with_etag(reply: &[u8], etag: &str) -> Vec<u8> {
+    let end = reply.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(reply.len());
+    let head = String::from_utf8_lossy(&reply[..end]);
+    let line = |line: &str| match line.to_ascii_lowercase().starts_with("etag:") {
+        true => format!("etag: \"{etag}\""),
+        false => line.to_owned(),
+    };
+    let lines: Vec<_> = head.split("\r\n").map(line).collect();
+    [lines.join("\r\n").as_bytes(), &reply[end..]].concat()
 }
 
 /// The head of a request (without a `connection` header, and unfinished expectations met), and its body.

@@ -89,7 +89,9 @@ impl Moto {
             command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
             Ok(command)
         }));
-        let created = moto.send("PUT", &format!("/{BUCKET}"), "x-amz-bucket-object-lock-enabled: true\r\n");
+        // On a busy machine it hangs up on whoever comes first.
+        let create = |_| moto.send("PUT", &format!("/{BUCKET}"), "x-amz-bucket-object-lock-enabled: true\r\n");
+        let created = (0..10).map(create).find(|answer| !answer.is_empty()).unwrap_or_default();
         assert!(created.starts_with("HTTP/1.1 200"), "the bucket cannot be created: {created}");
         moto
     }

@@ -35,7 +35,8 @@ impl Receipts {
     /// Appends one record and makes it durable. Does nothing where no file was named.
     ///
     /// # Errors
-    /// 74 if it cannot be written: then the record does not count.
+    /// 74 if it cannot be written, or made durable. The stage has failed then, whatever is in the file: a record that lies there
+    /// all the same says what is true, and is held against the others.
     pub fn append(&mut self, record: &Record) -> Result<(), Failure> {
         let Some((path, file)) = &mut self.file else { return Ok(()) };
         let written = record::write(file, record).and_then(|()| stream::sync(file));

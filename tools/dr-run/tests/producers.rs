@@ -193,3 +193,17 @@ fn a_command_that_leaves_somebody_behind_does_not_hold_up_the_pipe() {
     let left = first_number(&mut &output.stdout[..]);
     kill_process(left, Signal::KILL).unwrap();
 }
+
+#[test]
+fn f23_a_file_that_its_file_system_cannot_sync_is_not_vouched_for_and_a_pipe_needs_no_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let line = "strace -f -qq -o trace -e trace=fsync -e inject=fsync:error=EINVAL:when=2 \"$TOOL\" -- echo x";
+    for (to, code) in [("> file", 74), ("| cat", 0)] {
+        let mut command = Command::new("bash");
+        command.args(["-o", "pipefail", "-c", &format!("{line} {to}")]).current_dir(directory.path());
+        command.env("TOOL", env!("CARGO_BIN_EXE_dr-run")).env("DR_RECEIPT", format!("receipts{code}"));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{to}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_only_announced(&directory.path().join("receipts74"));
+}

@@ -84,11 +84,11 @@ impl<'s> Shelf<'s> {
     pub fn put(&self, packed: &Packed) -> Result<Shelved, Error> {
         let (name, content) = (packed.name(), packed.content());
         let key = layout::object(self.cluster, &name, packed.encrypted());
-        let claimed = self.claim(&layout::claim(self.cluster, &name, content), packed.claim_text())?;
+        let claimed = self.claim(&layout::claim(self.cluster, &name, content), packed)?;
         if claimed == Created::Before && self.is_there(&key)? != Some(true) {
             // Whoever claimed it has stored nothing so far: what is claimed must fit the object that is.
             let again = layout::claim_again(self.cluster, &name, content, &packed.claim().object_sha256);
-            self.claim(&again, packed.claim_text())?;
+            self.claim(&again, packed)?;
         }
         if self.create_object(&key, packed)? == Created::Now {
             return Ok(Shelved::Stored);
@@ -104,9 +104,17 @@ impl<'s> Shelf<'s> {
 
     fn keep_beside(&self, packed: &Packed) -> Result<String, Error> {
         let key = layout::beside(self.cluster, &packed.name(), packed.content(), packed.encrypted());
-        // Where it exists, it was kept before: its name says which content it has.
-        self.create_object(&key, packed)?;
-        Ok(key)
+        if self.create_object(&key, packed)? == Created::Now {
+            return Ok(key);
+        }
+        // It was kept before, as its name says; and as a claim says, where that may be read.
+        let told = self.claims(&packed.name(), &key).and_then(|(claims, _)| Ok((claims, self.digest(&key)?)));
+        let (claims, digest) = match told {
+            Err(Error::Store(dr_store::Error::Denied { .. })) => return Ok(key),
+            told => told?,
+        };
+        let ours = |claim: &Claim| claim.content() == packed.content() && claim.object_sha256 == digest;
+        if claims.iter().any(ours) { Ok(key) } else { Err(Error::damaged(key, "it is not what any claim says of it")) }
     }
 
     /// Whose is the object that has the name? Decided by the claims, and where there are several by the object's own digest.
@@ -177,9 +185,16 @@ impl<'s> Shelf<'s> {
         created(self.store.put(key, bytes))
     }
 
-    /// Creates a claim, unless it is there; durable at the latest when the object is, which is put after it.
-    fn claim(&self, key: &str, text: &[u8]) -> Result<Created, Error> {
-        created(self.store.put_ahead(key, text))
+    /// Creates a claim, unless it is there; durable at the latest when the object is, which is put after it. What is no claim of this
+    /// content and has the name, where that may be read, is an error: beside it, nobody would read the segment.
+    fn claim(&self, key: &str, packed: &Packed) -> Result<Created, Error> {
+        let put = self.store.put_ahead(key, packed.claim_text());
+        if let Err(dr_store::Error::Exists { comparable: true, .. }) = put {
+            let text = self.store.read(key, claim::MAX_BYTES)?;
+            let (name, content) = (packed.name(), packed.content());
+            Claim::decode(&claim::Subject { object: key, cluster: self.cluster, name, content }, &text, &[])?;
+        }
+        created(put)
     }
 
     fn create_object(&self, key: &str, packed: &Packed) -> Result<Created, Error> {

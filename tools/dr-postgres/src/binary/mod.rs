@@ -18,7 +18,7 @@ use dr_pipe::{Exit, Failure};
 use sha2::Digest;
 
 use crate::fingerprint::RowSum;
-pub(crate) use streamed::LineDigest;
+pub use streamed::LineDigest;
 
 /// How a column's binary form becomes text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,10 @@ impl Kind {
 
 /// What is not as PostgreSQL sends it, and in which column, counted from 0; none for a row as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Odd {
+pub struct Odd {
+    /// The column.
     pub column: Option<usize>,
+    /// What is not as it should be.
     pub what: &'static str,
 }
 
@@ -115,7 +117,7 @@ const WRONG_LENGTH: &str = "a value of another length than its type has";
 const LINE_ROW_BYTES: usize = 256 << 10;
 
 /// The fingerprint of rows that come in binary.
-pub(crate) struct Lines<'k> {
+pub struct Lines<'k> {
     /// The kinds of the columns.
     pub kinds: &'k [Kind],
     line: Vec<u8>,
@@ -124,11 +126,15 @@ pub(crate) struct Lines<'k> {
 }
 
 impl<'k> Lines<'k> {
+    /// Of no row yet, for columns of these kinds.
     pub fn new(kinds: &'k [Kind]) -> Self {
         Lines { kinds, line: Vec::new(), sum: RowSum::default() }
     }
 
     /// Adds a row without header and trailer.
+    ///
+    /// # Errors
+    /// What is not as PostgreSQL sends it.
     pub fn add(&mut self, row: &[u8]) -> Result<(), Odd> {
         if row.len() > LINE_ROW_BYTES {
             let mut digest = LineDigest::new(self.kinds);

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::{Kind, Odd, WRONG_LENGTH, append_value, fixed, hold_count, length_of, numeric, text};
 
 /// Takes a row part by part. Text and bytes are digested as they come, all else once a value is whole.
-pub(crate) struct LineDigest<'k> {
+pub struct LineDigest<'k> {
     kinds: &'k [Kind],
     hash: Sha256,
     /// The column that is read, or comes next.
@@ -37,12 +37,16 @@ enum State {
 }
 
 impl<'k> LineDigest<'k> {
+    /// Of nothing yet, for columns of these kinds.
     pub fn new(kinds: &'k [Kind]) -> Self {
         let (hash, held, text) = (Sha256::new(), Vec::new(), Vec::new());
         LineDigest { kinds, hash, column: 0, state: State::Count, left: 2, held, text }
     }
 
     /// Takes the next part of the row.
+    ///
+    /// # Errors
+    /// What is not as PostgreSQL sends it.
     pub fn update(&mut self, mut part: &[u8]) -> Result<(), Odd> {
         while !part.is_empty() {
             if matches!(self.state, State::End) {
@@ -68,6 +72,9 @@ impl<'k> LineDigest<'k> {
     }
 
     /// The digest of the line, once the row was whole.
+    ///
+    /// # Errors
+    /// Where it was not.
     pub fn finish(self) -> Result<[u8; 32], Odd> {
         match self.state {
             State::End => Ok(self.hash.finalize().into()),

@@ -29,11 +29,6 @@ pub(super) struct Header {
     pub length: usize,
 }
 
-#[expect(clippy::disallowed_methods, reason = "what is waited for afterwards is the next byte, however long that takes")]
-fn rest() {
-    std::thread::sleep(REST);
-}
-
 /// A connection that speaks in messages.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -124,7 +119,7 @@ impl Wire {
                 continue;
             }
             if self.unhurried {
-                rest();
+                std::thread::park_timeout(REST);
             }
             match self.plug.read(&mut self.window[self.end..]) {
                 Ok(0) => return Err(self.hung_up()),

@@ -140,7 +140,11 @@ impl Intercept for Receipted {
         let refused = context.output_or_error().is_err();
         let headers = context.response().headers();
         let told = ["etag", "x-amz-checksum-sha256"].iter().any(|name| headers.get(name).is_some_and(|value| !value.is_empty()));
-        if told || refused { Ok(()) } else { Err("the answer is a success without ETag or checksum: nothing says that the bytes were taken".into()) }
+        if told || refused {
+            Ok(())
+        } else {
+            Err("the answer is a success without ETag or checksum: nothing says that the bytes were taken".into())
+        }
     }
 }
 

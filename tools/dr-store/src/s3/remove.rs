@@ -27,7 +27,9 @@ pub(super) async fn remove(bucket: &Bucket, key: &str) -> Result<Removed, Error>
     let look = || bucket.client().head_object().bucket(&bucket.name).key(bucket.full(key)).send();
     match send(&request, PATIENCE, look).await {
         Err(Ended::Absent) => Ok(Removed::Gone),
-        Ok(_) => Err(Error::Protocol { object: request.object, why: "the server says that it is deleted, and has it still".into() }),
+        Ok(_) => {
+            Err(Error::Protocol { object: request.object, why: "the server says that it is deleted, and has it still".into() })
+        }
         Err(ended) => Err(ended.unexpected(&request)),
     }
 }

@@ -3,6 +3,7 @@
 
 mod clocks;
 mod credentials;
+mod etags;
 mod listings;
 mod removal;
 mod thawing;
@@ -86,6 +87,12 @@ fn path(key: &str) -> String {
 /// A store at the server that is reached through the proxy.
 fn behind(proxy: &Proxy) -> Store {
     store(&proxy.url())
+}
+
+/// As [`behind`], of somebody who gives up after a second.
+fn impatient(proxy: &Proxy) -> Store {
+    let args = StoreArgs { endpoint_url: Some(proxy.url()), patience: 1, ..StoreArgs::default() };
+    Store::open_for_write(&format!("s3://{BUCKET}/a/b").parse().unwrap(), &args).unwrap()
 }
 
 /// A store as `change` has it, opened to be read.
