@@ -50,7 +50,8 @@ impl Host {
     fn command(&self, program: &str, directory: &Path) -> Command {
         let mut command = Command::new("timeout");
         command.args(["-s", "KILL", PATIENCE, program]).current_dir(directory).stdin(Stdio::null());
-        command.env_clear().env("PATH", &self.path).envs(self.settings.iter().map(|(name, value)| (*name, value)));
+        // What a killed tool leaves goes with its seed.
+        command.env_clear().env("PATH", &self.path).env("TMPDIR", directory).envs(self.settings.iter().map(|(name, value)| (*name, value)));
         command
     }
 
