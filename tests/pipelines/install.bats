@@ -35,7 +35,7 @@ installs() {
 }
 
 @test "every script is installed, but those of the workshop, which are named here" {
-    printf '%s\n' bench bench-keeping bench-physical campaign demo faults fuzz install package postgres-from-trixie postgres-from-wheel roundtrip scratch-postgres setup \
+    printf '%s\n' bench bench-keeping bench-physical campaign demo faults fuzz install mutants package postgres-from-trixie postgres-from-wheel roundtrip scratch-postgres setup \
         test validators >workshop
     installs
     diff <(find "$PROJECT/scripts" -type f -printf '%f\n' | sort) \

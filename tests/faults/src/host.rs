@@ -51,7 +51,11 @@ impl Host {
         let mut command = Command::new("timeout");
         command.args(["-s", "KILL", PATIENCE, program]).current_dir(directory).stdin(Stdio::null());
         // What a killed tool leaves goes with its seed.
-        command.env_clear().env("PATH", &self.path).env("TMPDIR", directory).envs(self.settings.iter().map(|(name, value)| (*name, value)));
+        command
+            .env_clear()
+            .env("PATH", &self.path)
+            .env("TMPDIR", directory)
+            .envs(self.settings.iter().map(|(name, value)| (*name, value)));
         command
     }
 

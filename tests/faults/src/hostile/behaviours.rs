@@ -71,7 +71,8 @@ const fn unseen(behaviour: Behaviour) -> Behaviour {
 ///
 /// Not seen by any client at that moment are: an object that is acknowledged and discarded, with everything that a good answer
 /// has; a multipart upload of which a part is kept, or a part that arrived altered, on a server that gives no checksums of it. A
-/// host that backs up may not read, so nothing is asked again; dr-verify finds each of them. And a server that shows, in all that
+/// host that backs up may not read, so nothing is asked again; dr-verify finds each of them, and WAL that
+/// was kept beside an object of somebody else, where another one of somebody else was already. And a server that shows, in all that
 /// it says, an older state of the store: by the witness in `DR_STATE` whoever reads the catalogue finds it.
 pub static BEHAVIOURS: &[Behaviour] = &[
     // What it makes of writes.

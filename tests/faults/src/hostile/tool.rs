@@ -250,6 +250,12 @@ impl<'w> Run<'w> {
         self.object(LEFT).exists()
     }
 
+    /// Whether a segment that was pushed is kept beside another object.
+    pub fn is_beside(&self) -> bool {
+        let all = files(&self.object("main/wal"));
+        all.keys().filter(|name| name.contains(&segment_name(2)) && name.ends_with(".zst")).count() == 2
+    }
+
     /// Whether a segment that was pushed can be fetched, wherever it lies.
     pub fn is_fetched(&self) -> bool {
         let (name, place) = (segment_name(2), self.path("fetched"));

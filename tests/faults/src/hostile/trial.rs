@@ -104,6 +104,8 @@ impl Plan {
             Err(_) if good && fault.behaviour.unseen => return run.is_found_out().map(|()| FOUND_OUT).map_err(&wrong),
             // What was in the way is found, and the segment lies beside it.
             Err(_) if good && fault.behaviour.lasting && tool == Tool::WalPush && run.is_fetched() => return Ok(SUCCEEDED),
+            // There, too, another's object was in the way, which who cannot decrypt it cannot see.
+            Err(_) if good && fault.behaviour.lasting && run.is_beside() && run.verify().is_some() => return Ok(FOUND_OUT),
             Err(why) if good => return Err(wrong(format!("it says that it succeeded, and {why}"))),
             _ => {}
         }
