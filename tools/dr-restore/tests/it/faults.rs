@@ -1,0 +1,240 @@
+//! Dumps of dr-dump that are damaged, and restores that are disturbed.
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::fixture::{MAJORS, Place, run};
+
+#[test]
+fn f68_f69_nothing_is_left_of_a_damaged_archive() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE DATABASE small");
+    place.server.psql("small", "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 3000) n");
+    let archive = place.dr_dump(&["small"]);
+    let restore = |bytes: &[u8]| run(&mut place.restore(&["--into", "new"]), bytes);
+    for part in 1..20 {
+        let mut damaged = archive.clone();
+        damaged[archive.len() * part / 20] ^= 0x10;
+        let ran = restore(&damaged);
+        assert_eq!(ran.code, Some(65), "byte {}: {}", archive.len() * part / 20, ran.stderr);
+        let cut = restore(&archive[..archive.len() * part / 20]);
+        assert!(matches!(cut.code, Some(65 | 66)), "cut at {}: {}", archive.len() * part / 20, cut.stderr);
+    }
+    let mut longer = archive.clone();
+    longer.push(0);
+    assert!(matches!(restore(&longer).code, Some(65 | 66)));
+    assert_eq!(place.databases("new%"), "", "each part is proved before it is used, and what was made is dropped");
+    let file = place.file("damaged", [&archive[..archive.len() / 2], b"x", &archive[archive.len() / 2 + 1..]].concat());
+    assert_eq!(run(&mut place.restore(&[&file, "--into", "new"]), b"").code, Some(65));
+    assert_eq!(place.databases("new%"), "", "a file, too");
+    restore(&archive).record();
+}
+
+/// A database whose restore waits while somebody is connected as `blocker`.
+const SLOW: &str = "
+    CREATE DATABASE slow TEMPLATE template0;
+    \\connect slow
+    CREATE FUNCTION wait() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN
+        WHILE EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE application_name = 'blocker') LOOP
+            PERFORM pg_catalog.pg_sleep(0.01), pg_catalog.pg_stat_clear_snapshot();
+        END LOOP;
+        RETURN 1;
+    END $$;
+    CREATE TABLE t AS SELECT n FROM generate_series(1, 100) n;
+    CREATE MATERIALIZED VIEW v AS SELECT public.wait();";
+
+fn blocker(place: &Place) -> Child {
+    let mut psql = std::process::Command::new(place.server.bin("psql"));
+    psql.env_clear().env("PGAPPNAME", "blocker").args([
+        "-XAt",
+        "-c",
+        "SELECT pg_sleep(600)",
+        "-d",
+        &place.server.conninfo("postgres"),
+    ]);
+    psql.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql")
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn f81_a_restore_that_is_killed_leaves_no_database_of_that_name_and_can_be_run_again() {
+    for major in MAJORS {
+        let place = Place::new(major);
+        place.server.psql("postgres", SLOW);
+        let archive = place.file("slow.tar.zst", place.dr_dump(&["slow"]));
+        let refreshing = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'new_restoring_%' AND query LIKE 'REFRESH%'";
+        let blocked_by = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blocker'";
+        for (signal, left) in [(15, 0), (9, 1)] {
+            let mut blocker = blocker(&place);
+            until("the blocker connects", || place.server.psql("postgres", blocked_by) == "1");
+            let mut command = place.restore(&[&archive, "--into", "new"]);
+            let mut restore = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("dr-restore");
+            until("it refreshes the view", || place.server.psql("postgres", refreshing) == "1");
+            std::process::Command::new("kill").args([format!("-{signal}"), restore.id().to_string()]).status().expect("kill");
+            let status = restore.wait().expect("its end");
+            assert!(status.code() == Some(75) || status.signal() == Some(signal), "{status}");
+            assert_eq!(place.databases("new"), "");
+            assert_eq!(place.databases("new_restoring_%").lines().count(), left, "signal {signal}");
+            blocker.kill().expect("its end");
+            blocker.wait().expect("its end");
+            place
+                .server
+                .psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'blocker'");
+            until("the blocker goes", || place.server.psql("postgres", blocked_by) == "0");
+        }
+        let ran = run(&mut place.restore(&[&archive, "--into", "new"]), b"");
+        assert_eq!(ran.record()["proved"].as_bool(), Some(true));
+        assert!(ran.stderr.contains("is left by another restore"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn f81_a_database_that_the_server_is_still_creating_is_not_left_behind() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE DATABASE mine TEMPLATE template0");
+    place.server.psql("mine", "CREATE TABLE t AS SELECT n FROM generate_series(1, 9) n");
+    let archive = place.file("mine.tar.zst", place.dr_dump(&["mine"]));
+    let creating = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'CREATE DATABASE \"new%'";
+    for _ in 0..5 {
+        let mut command = place.restore(&[&archive, "--into", "new"]);
+        let mut restore = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("dr-restore");
+        until("the server creates it, or has done so", || {
+            place.server.psql("postgres", creating) == "1" || !place.databases("new%").is_empty()
+        });
+        std::process::Command::new("kill").arg(restore.id().to_string()).status().expect("kill");
+        let code = restore.wait().expect("its end").code();
+        until("the server has done", || place.server.psql("postgres", creating) == "0");
+        if code == Some(75) {
+            assert_eq!(place.databases("new%"), "");
+        } else {
+            place.server.psql("postgres", "DROP DATABASE new");
+        }
+    }
+}
+
+#[test]
+fn settings_of_a_role_keep_no_half_made_database_alive() {
+    let place = Place::new(15);
+    place.server.psql(
+        "postgres",
+        "CREATE ROLE timid SUPERUSER LOGIN; ALTER ROLE timid SET default_transaction_read_only = on; ALTER ROLE timid SET statement_timeout = 1;
+         ALTER ROLE timid SET lock_timeout = 1",
+    );
+    place.server.psql("postgres", "CREATE DATABASE mine TEMPLATE template0");
+    place.server.psql("mine", "CREATE TABLE t AS SELECT n FROM generate_series(1, 9) n");
+    let good = place.file("mine.tar.zst", place.dr_dump(&["mine"]));
+    let bad = place.file("bad.sql", "SELECT 1 / 0;\n");
+    run(place.restore(&[&good, "--into", "new"]).env("PGUSER", "timid"), b"").record();
+    let ran = run(place.restore(&[&bad, "--into", "other"]).env("PGUSER", "timid"), b"");
+    assert!(ran.ends(65).contains("the half-made database was dropped"), "{}", ran.stderr);
+    assert_eq!(place.databases("other%"), "");
+}
+
+#[test]
+fn a_server_that_goes_away_midway_is_told_with_what_may_be_left() {
+    let place = Place::new(15);
+    place.server.psql("postgres", SLOW);
+    let archive = place.file("slow.tar.zst", place.dr_dump(&["slow"]));
+    let mut blocker = blocker(&place);
+    let mut command = place.restore(&[&archive, "--into", "new"]);
+    let restore = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("dr-restore");
+    let refreshing = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'new_restoring_%' AND query LIKE 'REFRESH%'";
+    until("it refreshes the view", || place.server.psql("postgres", refreshing) == "1");
+    place.server.kill();
+    let output = restore.wait_with_output().expect("its end");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("may be left"), "{said}");
+    blocker.wait().expect("its end");
+    place.server.restart();
+    assert_eq!(place.databases("new"), "");
+    run(&mut place.restore(&[&archive, "--into", "new"]), b"").record();
+}
+
+#[test]
+fn f85_the_proof_finds_rows_that_code_in_the_dump_has_changed() {
+    for major in MAJORS {
+        let place = Place::new(major);
+        place.server.psql(
+            "postgres",
+            "CREATE DATABASE sly TEMPLATE template0;
+             \\connect sly
+             CREATE TABLE t AS SELECT n, 'row ' || n AS text FROM generate_series(1, 100) n;
+             CREATE TABLE u AS TABLE t;
+             CREATE FUNCTION sly() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN
+                 IF pg_catalog.current_database() <> 'sly' THEN UPDATE public.t SET text = 'changed' WHERE n = 7; END IF;
+                 RETURN 1;
+             END $$;
+             CREATE MATERIALIZED VIEW v AS SELECT public.sly();",
+        );
+        let archive = place.dr_dump(&["sly"]);
+        let ran = run(&mut place.restore(&["--into", "new"]), &archive);
+        let said = ran.ends(1);
+        assert!(
+            said.contains("\"public\".\"t\" has the same number of rows, 100, with other content") && !said.contains("\"u\""),
+            "{said}"
+        );
+        assert!(said.contains("the restored database is kept as new_restoring_"), "{said}");
+        assert_eq!(place.databases("new"), "");
+        assert_eq!(place.databases("new_restoring%").lines().count(), 1);
+        run(&mut place.restore(&["--into", "new", "--no-prove"]), &archive).record();
+        assert_eq!(place.server.psql("new", "SELECT text FROM t WHERE n = 7"), "changed");
+    }
+}
+
+#[test]
+fn f77_an_unsigned_archive_is_not_read_by_a_client_with_a_known_flaw() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE DATABASE small; \\connect small\nCREATE TABLE t AS SELECT 1 AS n");
+    let archive = place.dr_dump(&["small"]);
+    let mut command = place.restore(&["--into", "new"]);
+    command.env_remove("DR_TRUST_ARCHIVE").env("DR_PG_BINDIRS", place.stub("pg_restore", "15.2"));
+    assert!(run(&mut command, &archive).ends(80).contains("--trust-archive"));
+    assert_eq!(place.databases("new%"), "");
+}
+
+#[test]
+fn a_half_made_database_with_a_subscription_is_dropped_all_the_same() {
+    let place = Place::new(15);
+    place.server.psql(
+        "postgres",
+        "CREATE DATABASE subscribed; \\connect subscribed\nCREATE TABLE t AS SELECT 1 AS n;
+         CREATE SUBSCRIPTION s CONNECTION 'host=/nonexistent' PUBLICATION p WITH (connect = false);
+         CREATE MATERIALIZED VIEW v AS SELECT n / n AS one FROM t; UPDATE t SET n = 0",
+    );
+    let dump = place.dr_dump(&["subscribed"]);
+    let ran = run(&mut place.restore(&["--into", "new", "-j", "1"]), &dump);
+    assert!(ran.ends(65).contains("division by zero"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the half-made database was dropped"), "{}", ran.stderr);
+    assert_eq!(place.databases("new%"), "");
+}
+
+#[test]
+fn a_file_on_standard_input_is_read_where_it_lies_and_a_stream_is_kept_in_a_file() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE DATABASE small");
+    place.server.psql("small", "CREATE TABLE t AS SELECT n FROM generate_series(1, 100) n");
+    let archive = place.dr_dump(&["small"]);
+    let file = place.file("small.dump", &archive);
+    let nowhere = ["--into", "new", "--spool-dir", "/nowhere"];
+    run(place.restore(&nowhere).stdin(File::open(&file).unwrap()), b"").record();
+    let streamed = run(&mut place.restore(&["--into", "other", "--spool-dir", "/nowhere"]), &archive);
+    assert_eq!(streamed.code, Some(66), "{}", streamed.stderr);
+    // A file of which somebody has read some is a stream.
+    let line = format!("{{ head -c 100 >read; exec \"$@\" --into other; }} <{file}");
+    let restore = place.restore(&[]);
+    let mut begun = place.tool(std::path::Path::new("bash"));
+    begun.envs(restore.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(place.path(""));
+    let begun = run(begun.args(["-c", &line, "bash"]).arg(restore.get_program()), b"");
+    assert!(matches!(begun.code, Some(65 | 66)), "{}", begun.stderr);
+    assert_eq!(place.databases("other%"), "");
+}
