@@ -82,7 +82,8 @@ switch() {
     ask "SELECT pg_logical_emit_message(true, '', repeat('x', 10000)); SELECT pg_switch_wal()" "$@" >/dev/null
 }
 
-ALL_IS_FLUSHED="SELECT state = 'streaming' AND pg_current_wal_lsn() = flush_lsn FROM pg_stat_replication"
+# What the server has flushed: under a clock that was set back it may write more, and flush that no sooner than the clock is there again.
+ALL_IS_FLUSHED="SELECT state = 'streaming' AND pg_current_wal_flush_lsn() = flush_lsn FROM pg_stat_replication"
 
 # Starts what follows the server as its standby b, and sets FOLLOWS.
 follow() {
