@@ -16,7 +16,7 @@ const PATIENCE: &str = "120";
 
 pub const SUCCEEDED: &str = "succeeded in spite of it";
 pub const FAILED: &str = "failed as documented";
-pub const FOUND_OUT: &str = "lied to unseen, and found out by dr-verify";
+const FOUND_OUT: &str = "lied to unseen, and found out by dr-verify";
 
 /// What each tool asks where all is well, and the pairs of tools and behaviours that can meet.
 pub struct Plan {
