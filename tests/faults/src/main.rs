@@ -5,6 +5,7 @@ mod calls;
 mod host;
 mod hostile;
 mod kills;
+mod manual;
 mod outages;
 mod power;
 mod seeds;

@@ -30,6 +30,24 @@ pub enum Fault {
 /// Which fault meets a request: its number, counted from 0, and its first line.
 type Choice = dyn Fn(usize, &str) -> Option<Fault> + Send + Sync;
 
+/// What a store does that fails, stalls, lies or denies.
+pub const OUTAGES: [Fault; 11] = [
+    Fault::Answer("500 Internal Server Error", "", ""),
+    Fault::Answer("503 Slow Down", "", "<Error><Code>SlowDown</Code></Error>"),
+    Fault::Answer("403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>"),
+    Fault::Answer("404 Not Found", "", "<Error><Code>NoSuchKey</Code></Error>"),
+    Fault::Answer("404 Not Found", "", "<Error><Code>NoSuchBucket</Code></Error>"),
+    Fault::Answer("200 OK", "", ""),
+    // A listing without anything in it, by a server that has lost its index.
+    Fault::Body(
+        "<?xml version=\"1.0\"?><ListBucketResult><Name>dr-test</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>",
+    ),
+    Fault::LoseReply,
+    Fault::CutReply(700),
+    Fault::FlipReply,
+    Fault::Stall,
+];
+
 /// A proxy on a loopback port of its own, until it is dropped.
 pub struct Proxy {
     address: SocketAddr,

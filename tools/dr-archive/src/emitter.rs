@@ -102,7 +102,7 @@ impl<W: Write> Emitter<W> {
             lines.read_exact(&mut part).map_err(toc::spool_failed)?;
             let before = if number == 0 { &header[..] } else { &[] };
             let after = if number + 1 == layout.frames { &padding[..] } else { &[] };
-            let packed = pack(press, &[before, &part, after])?;
+            let packed = press.parts(&[before, &part, after])?;
             tally.update(&packed.bytes);
             self.write(&packed)?;
         }
@@ -112,7 +112,7 @@ impl<W: Write> Emitter<W> {
     }
 
     fn write_end(&mut self, press: &Press, options: &Options, end: &End) -> Result<ArchiveRoot, Error> {
-        let packed = pack(press, &[&end::encode(end, options.own, options.taken_at_unix_seconds)?])?;
+        let packed = press.parts(&[&end::encode(end, options.own, options.taken_at_unix_seconds)?])?;
         let root =
             ArchiveRoot { end_offset: self.offset, end_bytes: packed.bytes.len() as u64, end_sha256: Sha256::of(&packed.bytes) };
         self.write(&packed)?;
@@ -129,12 +129,6 @@ impl<W: Write> Emitter<W> {
         self.offset += bytes.len() as u64;
         self.out.write_all(bytes).map_err(|error| Error::io("writing the archive", error))
     }
-}
-
-fn pack(press: &Press, parts: &[&[u8]]) -> Result<Packed, Error> {
-    let mut frame = press.frame(parts.iter().map(|part| part.len() as u64).sum())?;
-    parts.iter().try_for_each(|part| frame.write(part))?;
-    frame.finish()
 }
 
 /// The sum of two counts, where a missing one adds nothing.

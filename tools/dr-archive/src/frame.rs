@@ -90,6 +90,17 @@ impl Press {
         lock(&self.spare).push(bytes);
     }
 
+    /// Compresses parts that follow each other.
+    ///
+    /// # Errors
+    /// If memory runs out.
+    pub fn parts(&self, parts: &[&[u8]]) -> Result<Packed, Error> {
+        self.frame(parts.iter().map(|part| part.len() as u64).sum())?.gathered(|raw| {
+            parts.iter().for_each(|part| raw.extend_from_slice(part));
+            Ok(())
+        })
+    }
+
     fn context(&self) -> Result<CCtx<'static>, Error> {
         let out_of_memory = || Error::io("compressing", io::ErrorKind::OutOfMemory.into());
         let mut context = CCtx::try_create().ok_or_else(out_of_memory)?;
@@ -112,22 +123,6 @@ pub(crate) struct FrameWriter<'p> {
 }
 
 impl FrameWriter<'_> {
-    /// Compresses the next bytes.
-    ///
-    /// # Errors
-    /// If there are more than announced, or memory runs out.
-    pub fn write(&mut self, raw: &[u8]) -> Result<(), Error> {
-        self.step(raw, ZSTD_EndDirective::ZSTD_e_continue)
-    }
-
-    /// Ends the frame.
-    ///
-    /// # Errors
-    /// If there were less bytes than announced.
-    pub fn finish(self) -> Result<Packed, Error> {
-        self.whole(&[])
-    }
-
     /// Compresses what `gather` puts together, and ends the frame.
     ///
     /// # Errors
@@ -137,18 +132,18 @@ impl FrameWriter<'_> {
         raw.clear();
         raw.reserve(self.raw_bytes as usize);
         gather(&mut raw)?;
-        self.step(&raw, ZSTD_EndDirective::ZSTD_e_end)?;
+        self.compress(&raw)?;
         self.workshop.raw = raw;
         Ok(self.packed())
     }
 
-    /// Compresses the last bytes, and ends the frame. With all of its bytes at once zstd works in place: a third faster than in
-    /// parts, which go through a ring of its own.
+    /// Compresses all bytes of the frame. With all of them at once zstd works in place: a third faster than in parts, which go
+    /// through a ring of its own.
     ///
     /// # Errors
     /// If there are not as many bytes as announced, or memory runs out.
     pub fn whole(mut self, raw: &[u8]) -> Result<Packed, Error> {
-        self.step(raw, ZSTD_EndDirective::ZSTD_e_end)?;
+        self.compress(raw)?;
         Ok(self.packed())
     }
 
@@ -157,8 +152,11 @@ impl FrameWriter<'_> {
         Packed { sha256: Sha256::of(&self.bytes), bytes: self.bytes, raw_bytes: self.raw_bytes }
     }
 
-    fn step(&mut self, raw: &[u8], directive: ZSTD_EndDirective) -> Result<(), Error> {
-        let ending = directive == ZSTD_EndDirective::ZSTD_e_end;
+    fn compress(&mut self, raw: &[u8]) -> Result<(), Error> {
+        // zstd takes the size of all that it is given at once for the one that was announced.
+        if raw.len() != self.raw_bytes as usize {
+            return Err(Error::io("compressing", io::Error::other("there are not as many bytes as were announced")));
+        }
         let mut input = InBuffer::around(raw);
         loop {
             if self.bytes.len() == self.bytes.capacity() {
@@ -166,8 +164,8 @@ impl FrameWriter<'_> {
             }
             let written = self.bytes.len();
             let mut output = OutBuffer::around_pos(&mut self.bytes, written);
-            let left = self.workshop.context.compress_stream2(&mut output, &mut input, directive).map_err(zstd_failed)?;
-            if input.pos() == raw.len() && (!ending || left == 0) {
+            let ended = self.workshop.context.compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_end);
+            if ended.map_err(zstd_failed)? == 0 && input.pos() == raw.len() {
                 return Ok(());
             }
         }
@@ -256,9 +254,7 @@ mod tests {
 
     fn pack(level: i32, raw: &[u8]) -> Packed {
         let press = Press::new(level);
-        let mut frame = press.frame(raw.len() as u64).unwrap();
-        raw.chunks(100_000).for_each(|chunk| frame.write(chunk).unwrap());
-        frame.finish().unwrap()
+        press.frame(raw.len() as u64).unwrap().whole(raw).unwrap()
     }
 
     #[test]
@@ -275,11 +271,8 @@ mod tests {
     #[test]
     fn a_source_that_does_not_keep_its_size_makes_no_frame() {
         let press = Press::new(3);
-        let mut short = press.frame(10).unwrap();
-        short.write(b"123456789").unwrap();
-        assert!(short.finish().is_err());
-        let mut long = press.frame(10).unwrap();
-        assert!(long.write(&[0; 300_000]).and_then(|()| long.finish().map(drop)).is_err());
+        assert!(press.frame(10).unwrap().whole(b"123456789").is_err());
+        assert!(press.frame(10).unwrap().whole(&[0; 300_000]).is_err());
     }
 
     #[test]

@@ -126,15 +126,11 @@ impl<W: Write + Send> Piece<'_, W> {
 
     fn whole(&self, bytes: &[u8]) -> Result<Packed, Error> {
         let (header, padding) = (self.header(), &[0; 512][..self.padding as usize]);
-        let raw_bytes = header.len() + bytes.len() + padding.len();
-        let frame = self.ticket.writer.press.frame(raw_bytes as u64)?;
-        if raw_bytes == bytes.len() {
-            return frame.whole(bytes);
+        let press = &self.ticket.writer.press;
+        match (header.is_empty(), padding.is_empty()) {
+            (true, true) => press.frame(bytes.len() as u64)?.whole(bytes),
+            _ => press.parts(&[&header, bytes, padding]),
         }
-        frame.gathered(|raw| {
-            [&header, bytes, padding].into_iter().for_each(|part| raw.extend_from_slice(part));
-            Ok(())
-        })
     }
 
     fn pack(&self, source: &mut impl Read) -> Result<Packed, Error> {

@@ -123,20 +123,6 @@ impl Tool {
         failed("write(1<", "/sealed>") && (said.is_empty() || said.contains("the backup is published in "))
     }
 
-    /// The exit codes in its manual page.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn codes(&self) -> Vec<i32> {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../man/{}.1", self.name));
-        let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
-        let section =
-            text.lines().skip_while(|line| *line != ".Sh EXIT STATUS").skip(1).take_while(|line| !line.starts_with(".Sh "));
-        let codes: Vec<i32> = section.filter_map(|line| line.strip_prefix(".It ")?.parse().ok()).collect();
-        assert!(codes.contains(&0), "{}: no exit codes", page.display());
-        codes
-    }
-
     /// Whether it said what happened and what to do, in two lines, and nothing that only we understand.
     pub fn says(&self, said: &str) -> Result<(), String> {
         let begins = |line: &&str, what: &str| line.starts_with(&format!("{}: {what}: ", self.name));

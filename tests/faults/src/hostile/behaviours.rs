@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use super::front::Behind;
 use super::request::Kind::{self, Abort, Begin, Complete, Delete, Get, Head, List, Part, Put};
 use super::request::{Reply, Request};
-use super::{answers, wire};
+use super::{answers, refusals, wire};
 
 /// How it is done.
 #[derive(Clone, Copy, Debug)]
@@ -100,22 +100,22 @@ pub static BEHAVIOURS: &[Behaviour] = &[
     answer("an ETag is another one each time", ANY, answers::etag_of_the_answer),
     answer("an ETag is missing", ANY, answers::no_etag),
     // Refusals.
-    answer("409: a conflict", WRITES, answers::conflict),
-    answer("412, whatever is asked", ANY, answers::precondition),
-    answer("412, and it was done", WRITES, answers::precondition_afterwards),
-    answer("304: not modified", READS, answers::not_modified),
-    answer("301 to another host", ANY, answers::moved),
-    answer("307 to another host", ANY, answers::redirected),
-    answer("400: another region", ANY, answers::another_region),
-    answer("403: the clock is off by years", ANY, answers::skewed_by_years),
-    answer("400: the token has expired", ANY, answers::expired),
-    answer("403: denied", ANY, answers::denied),
-    answer("404 to everything", ANY, answers::not_there),
-    answer("503: slow down, Retry-After a second", ANY, answers::slow_down),
-    answer("503: slow down, Retry-After longer than there are years", ANY, answers::slow_down_for_years),
-    answer("500", ANY, answers::internal),
-    answer("500, and it was done", WRITES, answers::error_afterwards),
-    answer("a status that there is not", ANY, answers::no_status),
+    answer("409: a conflict", WRITES, refusals::conflict),
+    answer("412, whatever is asked", ANY, refusals::precondition),
+    answer("412, and it was done", WRITES, refusals::precondition_afterwards),
+    answer("304: not modified", READS, refusals::not_modified),
+    answer("301 to another host", ANY, refusals::moved),
+    answer("307 to another host", ANY, refusals::redirected),
+    answer("400: another region", ANY, refusals::another_region),
+    answer("403: the clock is off by years", ANY, refusals::skewed_by_years),
+    answer("400: the token has expired", ANY, refusals::expired),
+    answer("403: denied", ANY, refusals::denied),
+    answer("404 to everything", ANY, refusals::not_there),
+    answer("503: slow down, Retry-After a second", ANY, refusals::slow_down),
+    answer("503: slow down, Retry-After longer than there are years", ANY, refusals::slow_down_for_years),
+    answer("500", ANY, refusals::internal),
+    answer("500, and it was done", WRITES, refusals::error_afterwards),
+    answer("a status that there is not", ANY, refusals::no_status),
     // Successes that are none.
     answer("200 with an error inside", ANY, answers::error_inside),
     answer("200 with an error inside, and it was done", WRITES, answers::error_inside_afterwards),

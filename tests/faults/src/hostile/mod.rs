@@ -5,6 +5,7 @@
 mod answers;
 mod behaviours;
 mod front;
+mod refusals;
 mod request;
 mod tool;
 mod trial;

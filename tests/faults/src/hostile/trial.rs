@@ -6,7 +6,8 @@ use super::behaviours::{Act, BEHAVIOURS};
 use super::front::{Fault, Front};
 use super::request::Kind;
 use super::tool::{Ended, Run, TOOLS, Tool};
-use super::well::{Well, codes};
+use super::well::Well;
+use crate::manual::codes;
 use crate::seeds::Random;
 
 /// How long a hostile server is given, in seconds: the least there is.

@@ -1,6 +1,6 @@
 //! A store that is well, and what is needed to read it and to write another one like it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -144,23 +144,6 @@ fn collect(directory: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>
             Ok(bytes) => drop(found.insert(name, bytes)),
             Err(_) => collect(&entry.path(), &format!("{name}/"), found),
         }
-    }
-}
-
-/// The exit codes that a tool's manual page lists.
-///
-/// # Panics
-/// If there is no such page, or it lists none.
-pub fn codes(program: &str) -> BTreeSet<i32> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../man").join(format!("{program}.1"));
-    let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
-    let section = text.split(".Sh EXIT STATUS").nth(1).and_then(|rest| rest.split(".Sh ").next()).unwrap_or_default();
-    let listed = section.lines().filter_map(|line| line.strip_prefix(".It ")?.parse().ok()).collect::<BTreeSet<i32>>();
-    assert!(listed.len() > 3, "{}: no list of codes", page.display());
-    // dr-wal-fetch says most of them as one number, which PostgreSQL understands.
-    match section.split_once("So all but the first two are ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()) {
-        Some(number) => listed.into_iter().take(2).chain([number]).collect(),
-        None => listed,
     }
 }
 

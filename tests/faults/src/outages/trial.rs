@@ -6,29 +6,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use dr_testing::postgres::{as_server_user, bin_dir, own};
-use dr_testing::proxy::{Fault, Proxy};
+use dr_testing::proxy::{Fault, OUTAGES, Proxy};
 use tempfile::TempDir;
 
 use super::cluster::Cluster;
 use crate::seeds::Random;
-
-/// What a store does to the requests that the fault meets.
-const FAULTS: [Fault; 11] = [
-    Fault::Answer("500 Internal Server Error", "", ""),
-    Fault::Answer("503 Slow Down", "", "<Error><Code>SlowDown</Code></Error>"),
-    Fault::Answer("403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>"),
-    Fault::Answer("404 Not Found", "", "<Error><Code>NoSuchKey</Code></Error>"),
-    Fault::Answer("404 Not Found", "", "<Error><Code>NoSuchBucket</Code></Error>"),
-    Fault::Answer("200 OK", "", ""),
-    // A listing without anything in it, by a server that has lost its index.
-    Fault::Body(
-        "<?xml version=\"1.0\"?><ListBucketResult><Name>dr-test</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>",
-    ),
-    Fault::LoseReply,
-    Fault::CutReply(700),
-    Fault::FlipReply,
-    Fault::Stall,
-];
 
 /// How long a store is given that a fault will meet, in seconds: it is given up soon.
 const FAULTY_PATIENCE: &str = "2";
@@ -53,7 +35,7 @@ impl Trial {
     /// The trial that a seed makes, where a recovery has so many requests.
     pub fn of(seed: u64, requests: usize) -> Trial {
         let mut random = Random(seed);
-        let fault = FAULTS[random.below(FAULTS.len())].clone();
+        let fault = OUTAGES[random.below(OUTAGES.len())].clone();
         let from = random.below(requests + 2);
         let length = [1, 2, 5, usize::MAX / 2][random.below(4)];
         Trial { fault, from, to: from + length }
