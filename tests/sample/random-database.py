@@ -9,7 +9,7 @@ import sys
 PIECES = ["a", "Z", "_", "0", "9x", " ", '"', "'", "\\", "\n", "\t", "\r", "%", "%s", "$", "$$", ".", "..", "/", "-", "--", "/*", ";", ",",
           "(", ")", "{", "}", "[", "=", ":x", "#", "@", "*", "?", "|", "!", "&", "é", "表", "🐘", "ß", "\u0301", "\u202e", "\ufeff", "\u00a0",
           "\x01", "\x7f", "select", "NULL", "\\.", "\\N", "public", "TABLE DATA", "C:\\", "dr_", "pg_", "USER", "x" * 60]
-KEYWORDS = ["select", "user", "table", "order", "all", "null", "check", "default", "ctid", "oid", "public", "from", "left", "analyze", "values"]
+KEYWORDS = ["select", "user", "table", "order", "all", "null", "check", "default", "xid", "oid", "public", "from", "left", "analyze", "values"]
 TEXTS = ["", " ", "\\", "\\N", "\\.", "\t", "\n", "\r", "\r\n", "a\\tb", "x\n\\.\ny", "NULL", "null", '"', "'", "{}", "{NULL}", ",", "\x01\x02",
          "\x7f", "表🐘", "e\u0301", "\ufeff", "\u202e", "  pad  ", "\\\\", "\b\f\v", "COPY t FROM stdin;", "--", "\uffff", "\U0010ffff", "\\x41"]
 VALUES = {

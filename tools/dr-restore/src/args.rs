@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 
 use chrono::{DateTime, Utc};
 use clap::builder::FalseyValueParser;
@@ -14,6 +15,7 @@ use dr_postgres::ConnectArgs;
 use dr_store::StoreArgs;
 
 use crate::preflight::LeftOut;
+use crate::program::OnRefusal;
 use crate::source::Input;
 use crate::target::{Existing, OnFailure};
 
@@ -113,6 +115,10 @@ pub struct Args {
     #[arg(long, env = "DR_KEEP_FAILED", value_parser = FalseyValueParser::new())]
     pub keep_failed: bool,
 
+    /// Leave out definitions that the server refuses, and restore the rest
+    #[arg(long, env = "DR_KEEP_GOING", value_parser = FalseyValueParser::new(), conflicts_with = "swap")]
+    pub keep_going: bool,
+
     /// Let pg_restore or psql read an unsigned dump although they have known flaws
     #[arg(long, env = "DR_TRUST_ARCHIVE", value_parser = FalseyValueParser::new())]
     pub trust_archive: bool,
@@ -194,6 +200,11 @@ impl Args {
     /// What becomes of a database whose restore failed.
     pub fn on_failure(&self) -> OnFailure {
         if self.keep_failed { OnFailure::Keep } else { OnFailure::Drop }
+    }
+
+    /// What becomes of the restore where the server refuses a definition.
+    pub fn on_refusal(&self) -> OnRefusal {
+        if self.keep_going { OnRefusal::GoOn(AtomicU64::new(0)) } else { OnRefusal::Fail }
     }
 
     /// Where standard input is kept while it is proved.

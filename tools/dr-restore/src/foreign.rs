@@ -16,7 +16,8 @@ use tempfile::NamedTempFile;
 
 use crate::TOOL;
 use crate::preflight::{LeftOut, Needs};
-use crate::schema::{self, OPTIONS, flags};
+use crate::program::{self, OPTIONS, OnRefusal};
+use crate::schema::{self, flags};
 use crate::script::Survey;
 
 /// The format of a dump.
@@ -45,6 +46,18 @@ pub struct Foreign {
     /// Lines of a script that psql is not to see: it has been told the same with another key.
     restrictions: Vec<u64>,
     _spool: Option<Spool>,
+}
+
+/// With what a dump is restored.
+pub struct Means<'a> {
+    /// The program.
+    pub program: &'a Client,
+    /// How many sessions at once.
+    pub jobs: usize,
+    /// Whether a definition that is refused ends it. It always ends a script.
+    pub on_refusal: &'a OnRefusal,
+    /// Told of every byte.
+    pub progress: &'a Progress,
 }
 
 /// A file that is gone when this is dropped, or a signal ends the process.
@@ -130,24 +143,18 @@ impl Foreign {
     ///
     /// # Errors
     /// What the program said first.
-    pub fn restore(
-        &self,
-        program: &Client,
-        conn: &ConnInfo,
-        jobs: usize,
-        left_out: LeftOut,
-        progress: &Progress,
-    ) -> Result<(), Failure> {
+    pub fn restore(&self, with: &Means<'_>, conn: &ConnInfo, left_out: LeftOut) -> Result<(), Failure> {
+        let &Means { program, jobs, on_refusal, progress } = with;
         if self.is_script() {
             return self.run_script(program, conn, progress);
         }
         let mut command = Command::new(&program.path);
-        command.args(["--no-password", "--exit-on-error"]).args(flags(left_out));
+        command.arg("--no-password").args(flags(left_out));
         if jobs > 1 && self.format != Format::Tar {
             command.arg(format!("--jobs={jobs}"));
         }
         command.arg(&self.path);
-        schema::run(command, conn, OPTIONS).map_err(|failure| failure.within(&self.name))
+        on_refusal.pg_restore(command, conn, OPTIONS).map_err(|failure| failure.within(&self.name))
     }
 
     fn run_script(&self, program: &Client, conn: &ConnInfo, progress: &Progress) -> Result<(), Failure> {
@@ -157,7 +164,7 @@ impl Foreign {
             command.arg(format!("--command=\\restrict {}", key()?));
         }
         command.arg("--file=-");
-        let _guard = schema::connect(&mut command, conn, &format!("{OPTIONS} -c client_min_messages=warning"))?;
+        let _guard = program::connect(&mut command, conn, &format!("{OPTIONS} -c client_min_messages=warning"))?;
         let mut script = self.script()?;
         let started = child::start(command.stdin(Stdio::piped()).stdout(Stdio::null()));
         let mut running = started.map_err(|error| Failure::io(program.path.display(), &error))?;
@@ -170,7 +177,7 @@ impl Foreign {
         let output = output.map_err(|error| Failure::io(program.path.display(), &error))?;
         let said = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            let mut failure = schema::failure(&said, &output.status.to_string()).within(&self.name);
+            let mut failure = program::failure(&said, &output.status.to_string()).within(&self.name);
             if said.contains("backslash commands are restricted") {
                 failure.exit = Exit::Refused;
                 failure.hint = "the script hides a command for psql: do not trust whoever made it".into();

@@ -14,6 +14,7 @@ mod listing;
 mod load;
 mod plan;
 mod preflight;
+mod program;
 mod properties;
 mod prove;
 mod restore;

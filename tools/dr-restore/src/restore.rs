@@ -12,10 +12,11 @@ use dr_postgres::{Error, Session, settings};
 
 use crate::archive_source::Archive;
 use crate::args::Args;
-use crate::foreign::Foreign;
+use crate::foreign::{Foreign, Means};
 use crate::load::Loader;
 use crate::plan::Plan;
 use crate::preflight::{self, Needs, Report};
+use crate::program::OnRefusal;
 use crate::prove::prove;
 use crate::schema::Definitions;
 use crate::server::Server;
@@ -31,6 +32,7 @@ struct Restore<'a> {
     args: &'a Args,
     started_at: DateTime<Utc>,
     random: [u8; 2],
+    on_refusal: &'a OnRefusal,
     server: Server,
 }
 
@@ -51,7 +53,8 @@ pub fn restore(args: &Args, now: impl Fn() -> DateTime<Utc>, random: [u8; 2]) ->
     };
     let conn = args.connect.resolve(TOOL, Some(&args.maintenance_db))?;
     let mut source = request.open()?;
-    let mut run = Restore { args, started_at, random, server: Server::connect(&conn)? };
+    let on_refusal = args.on_refusal();
+    let mut run = Restore { args, started_at, random, on_refusal: &on_refusal, server: Server::connect(&conn)? };
     let restored = match &mut source {
         Source::Archive(archive) => run.archive(archive)?,
         Source::Foreign(foreign) => run.foreign(foreign)?,
@@ -61,7 +64,7 @@ pub fn restore(args: &Args, now: impl Fn() -> DateTime<Utc>, random: [u8; 2]) ->
     let duration = restored.finished_at - started_at;
     restored.duration_seconds = duration.num_milliseconds() as f64 / 1000.0;
     report(&restored)?;
-    Ok(Exit::Good)
+    Ok(if restored.refused.unwrap_or(0) == 0 { Exit::Good } else { Exit::Bad })
 }
 
 impl Restore<'_> {
@@ -81,7 +84,7 @@ impl Restore<'_> {
             verdict(preflight::compare(&needs, &self.server.facts))?;
         }
         let client = self.client("pg_restore", archive.signed)?;
-        let definitions = Definitions::open(archive, &client.path, left_out)?;
+        let definitions = Definitions::open(archive, &client.path, left_out, self.on_refusal)?;
         self.check(archive, &plan, &definitions)?;
         if args.preflight {
             return target::is_free(&mut self.server, &name, args.existing()).map(|()| None);
@@ -136,8 +139,9 @@ impl Restore<'_> {
         let creation = format!("CREATE DATABASE {} TEMPLATE template0{encoding}", identifier(&working));
         let progress = Progress::new(TOOL, None);
         let made = HalfMade::create(&mut self.server, working, args.on_failure(), &creation)?;
+        let means = Means { program: &client, jobs: args.jobs.workers(), on_refusal: self.on_refusal, progress: &progress };
         let (whole, ()) = made.complete(|database| {
-            foreign.restore(&client, &database.conn, args.jobs.workers(), args.left_out(), &progress)?;
+            foreign.restore(&means, &database.conn, args.left_out())?;
             if args.no_analyze { Ok(()) } else { analyze::analyze(&database.conn, args.jobs.workers()) }
         })?;
         progress.finish();
@@ -159,6 +163,7 @@ impl Restore<'_> {
             tables: None,
             rows: None,
             proved: false,
+            refused: self.on_refusal.refused(),
             kept: None,
         }
     }
@@ -310,6 +315,8 @@ fn report(restored: &Restored) -> Result<(), Failure> {
 fn sentence(restored: &Restored) -> String {
     let rows = restored.rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
     let proved = if restored.proved { ", every row proved" } else { "" };
+    let refused = restored.refused.filter(|refused| *refused > 0);
+    let refused = refused.map(|refused| format!("; without {refused} definitions that the server refused")).unwrap_or_default();
     let kept = restored.kept.as_ref().map(|kept| format!("; the old one is {kept}")).unwrap_or_default();
-    format!("restored into {}{rows} in {:.1} s{proved}{kept}", restored.database, restored.duration_seconds)
+    format!("restored into {}{rows} in {:.1} s{proved}{refused}{kept}", restored.database, restored.duration_seconds)
 }

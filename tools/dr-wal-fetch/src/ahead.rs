@@ -143,7 +143,8 @@ impl Fill<'_> {
         while !under_way.ended {
             let next: Vec<_> = self.queue.asked()?.next(self.ahead).collect();
             self.queue.keep_only(&next);
-            let wanted = |segment: &&SegmentName| !under_way.segments.contains(*segment) && self.queue.spooled(**segment).is_none();
+            let spooled = self.queue.spooled();
+            let wanted = |segment: &&SegmentName| !under_way.segments.contains(*segment) && !spooled.contains_key(*segment);
             if let Some(segment) = next.iter().find(wanted) {
                 under_way.segments.insert(*segment);
                 return Some(*segment);

@@ -31,6 +31,9 @@ pub struct Restored {
     pub rows: Option<u64>,
     /// Whether every fingerprint of the restored database was compared with the archive's, and equal.
     pub proved: bool,
+    /// Definitions that the server refused, and that are not there (`--keep-going`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refused: Option<u64>,
     /// The name the database that was there before is kept under (`--swap`).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kept: Option<String>,

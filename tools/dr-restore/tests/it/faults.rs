@@ -238,3 +238,61 @@ fn a_file_on_standard_input_is_read_where_it_lies_and_a_stream_is_kept_in_a_file
     assert!(matches!(begun.code, Some(65 | 66)), "{}", begun.stderr);
     assert_eq!(place.databases("other%"), "");
 }
+
+/// A database that its own server would not take back: an index looks up a table by a name that only a search_path finds, and a row
+/// breaks a foreign key.
+const UNLOADABLE: &str = "
+    CREATE DATABASE odd TEMPLATE template0;
+    \\connect odd
+    CREATE TABLE rate AS SELECT 7 AS percent;
+    CREATE FUNCTION taxed(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT $1 * percent FROM rate); END';
+    CREATE TABLE item (id integer PRIMARY KEY, price integer);
+    CREATE TABLE sold (item integer REFERENCES item ON DELETE CASCADE, at date);
+    CREATE INDEX item_taxed ON item (taxed(price));
+    INSERT INTO item SELECT n, n FROM generate_series(1, 100) n;
+    SET session_replication_role = replica;
+    INSERT INTO sold VALUES (0, '2026-01-01');";
+
+#[test]
+fn what_the_server_refuses_ends_a_restore_unless_it_is_to_keep_going() {
+    for major in MAJORS {
+        let place = Place::new(major);
+        place.server.psql("postgres", UNLOADABLE);
+        let dumps = [place.file("odd.tar.zst", place.dr_dump(&["odd"])), place.file("odd.dump", place.pg_dump(&["-Fc", "odd"]))];
+        for dump in &dumps {
+            let ran = run(&mut place.restore(&[dump, "--into", "new"]), b"");
+            assert!(ran.ends(65).contains("--keep-going restores what it does not refuse"), "{}", ran.stderr);
+            assert_eq!(place.databases("new%"), "");
+            let ran = run(&mut place.restore(&[dump, "--into", "new", "--keep-going"]), b"");
+            let said = ran.ends(1);
+            for refused in ["CREATE INDEX item_taxed ON public.item", "ALTER TABLE ONLY public.sold ADD CONSTRAINT sold_item_fkey"]
+            {
+                assert_eq!(said.matches(&format!("warning: left out: {refused}")).count(), 1, "{said}");
+            }
+            let record: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("a record");
+            assert_eq!((record["refused"].as_u64(), record["proved"].as_bool()), (Some(2), Some(dump.contains(".tar."))));
+            let there = "SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM sold), (SELECT count(*) FROM pg_index WHERE indrelid = 'item'::regclass)";
+            assert_eq!(place.server.psql("new", there), "100|1|1");
+            place.server.psql("postgres", "DROP DATABASE new");
+        }
+        place.server.psql("odd", "DROP INDEX item_taxed; DELETE FROM sold");
+        let whole = place.file("whole", place.dr_dump(&["odd"]));
+        assert_eq!(run(&mut place.restore(&[&whole, "--into", "new", "--keep-going"]), b"").record()["refused"], 0);
+    }
+}
+
+#[test]
+fn rows_that_are_refused_end_a_restore_that_keeps_going() {
+    let place = Place::new(15);
+    let database = "CREATE DATABASE odd TEMPLATE template0; \\connect odd\n
+        CREATE FUNCTION even(integer) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true';
+        CREATE TABLE t (n integer CHECK (public.even(n)));
+        INSERT INTO t SELECT generate_series(1, 9);
+        CREATE OR REPLACE FUNCTION even(integer) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 % 2 = 0';";
+    place.server.psql("postgres", database);
+    for dump in [place.file("odd.tar.zst", place.dr_dump(&["odd"])), place.file("odd.dump", place.pg_dump(&["-Fc", "odd"]))] {
+        run(&mut place.restore(&[&dump, "--into", "new", "--keep-going"]), b"").ends(65);
+        assert_eq!(place.databases("new%"), "", "{dump}");
+    }
+    run(&mut place.restore(&["odd.dump", "--into", "new", "--keep-going", "--swap"]), b"").ends(64);
+}
