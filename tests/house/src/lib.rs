@@ -13,4 +13,6 @@ mod scripts;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
+mod supply;
+#[cfg(test)]
 mod tree;
