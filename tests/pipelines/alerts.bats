@@ -187,12 +187,12 @@ load alerts
     echo "SELECT count(*) > 3000 FROM sale" >etc/main.assertions.sql
     run -1 cron drill
     look fault
-    is_ill drill/restore-test critical
-    [ "$(metric 'pg_dr_drill_passed{cluster="main",drill="restore-test"}')" = 0 ]
+    is_ill 'drill/restore-test of till' critical
+    [ "$(metric 'pg_dr_drill_passed{cluster="main",drill="restore-test",database="till"}')" = 0 ]
     echo "SELECT count(*) = 3000 FROM sale" >etc/main.assertions.sql
     cron drill
     look mended
-    is_mended drill/restore-test
+    is_mended 'drill/restore-test of till'
     fires DrillFailed 0
 }
 

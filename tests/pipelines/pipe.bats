@@ -120,5 +120,18 @@ END
     dropdb back
     dropdb kasse
     dropdb "Zweite Kasse"
-    [ "$(find . -name 'tmp.*' | wc -l)" = 1 ]
+    # The exit code is that of what has failed, not of what then had nothing to read.
+    PGPORT=1 run -69 "$PROJECT/scripts/backup" main shop
+    run -64 "$PROJECT/scripts/backup" main --jobs 2
+    sed -i /DATABASES/d etc/main.env
+    run -78 "$PROJECT/scripts/backup" main
+    [[ $output == "backup: error: no database is named"* ]]
+    [ "$(find . -name 'tmp.*' | wc -l)" = 0 ]
+}
+
+@test "a variable that is empty is one that is not set" {
+    back_up
+    [ "$(DR_PUBLIC_KEY='' DR_AS_OF='' dr-list --json | wc -l)" = 1 ]
+    [ "$(DR_RECIPIENT='' DR_RECEIPT='' dr-encrypt <"$DR_RECEIPT" | head -c 7)" = age-enc ]
+    DR_JOB='' dr-heartbeat run --job dump -- true
 }

@@ -58,6 +58,21 @@ make() {
     run -78 kept prune
 }
 
+@test "before the first backup verify says that there is none, and a store that is still empty stops no prune" {
+    mkdir far && dr-push --init --to "$PWD/far"
+    keep "DR_FROM=$PWD/store,$PWD/far" DR_KEEP_LAST=5
+    run -66 --separate-stderr kept verify
+    [ -z "$output" ]
+    [[ $stderr == "dr-verify: error: no backup is there"* ]]
+    run -66 kept prune
+    make 6
+    run -0 --separate-stderr kept verify
+    [ -z "$output" ]
+    [ "$stderr" = "dr-verify: warning: $PWD/far: nothing of main is there" ]
+    PRUNE_LOG=$PWD/log run -0 kept prune
+    [ "$(jq -r .state log)" = marked ]
+}
+
 @test "verify says what is wrong, and only that" {
     make 3
     keep "DR_FROM=$PWD/store"

@@ -44,3 +44,13 @@ server() {
         [[ $output == *"there is no $PWD/nowhere/main.env"* ]]
     done
 }
+
+@test "recover --preflight looks at all that the recovery itself would use, the server's programs included" {
+    mkdir etc fake
+    : >etc/main.env
+    printf '#!/bin/sh\necho "$*"\n' >fake/dr-recover
+    chmod +x fake/dr-recover
+    export DR_ETC=$PWD/etc PATH=$PWD/fake:$PATH
+    run -0 --separate-stderr "$PROJECT/scripts/recover" main back '2026-01-25 09:30:00 UTC' --preflight
+    [ "$output" = "--into back --start --wait --target-time 2026-01-25 09:30:00 UTC --preflight" ]
+}

@@ -38,7 +38,7 @@ load drills
     back_up
     damage "$(object .tar.zst.age)"
     run -1 drill restore-test main
-    [[ $(said '.passed, .issues[]') == "false step restore failed: exit code "*" required step fingerprint did not run"* ]]
+    [[ $(said '.database, .passed, .issues[]') == "shop false step restore failed: exit code "*" required step fingerprint did not run"* ]]
     grep -q '^\*\*NOT PASSED' reports/*.md
     nothing_is_left
 }
@@ -74,8 +74,8 @@ back_up_other() {
     echo "SELECT to_regclass('hotel.guest') IS NOT NULL" >etc/main.assertions.sql
     echo "SELECT to_regclass('guest') IS NOT NULL" >etc/main.other.assertions.sql
     run -0 drill restore-test main --all
-    [ "$(jq -r '.backup, .passed' reports/*.json | paste -sd ' ')" = "$(dr-list --database other --latest --json | jq -r .name) true \
-$(dr-list --database shop --latest --json | jq -r .name) true" ]
+    [ "$(jq -r '.database, .backup, .passed' reports/*.json | paste -sd ' ')" = "other $(dr-list --database other --latest --json | jq -r .name) true \
+shop $(dr-list --database shop --latest --json | jq -r .name) true" ]
     # What a run has done is told to who runs it.
     [ "$(jq -r '.name, .passed' run)" = "$(jq -r '.name, .passed' reports/*.json)" ]
     rm -r reports run
@@ -88,6 +88,7 @@ $(dr-list --database shop --latest --json | jq -r .name) true" ]
     echo "DATABASES='shop lost'" >etc/main.env
     run -1 drill restore-test main --all
     [[ $(said .passed) == *true* && $(said .passed) == *false* && $(said '.issues[]') == *"step backup failed: "* ]]
+    [ "$(said 'select(.passed | not).database')" = lost ]
     nothing_is_left
 }
 

@@ -92,7 +92,7 @@ secrets_seen'
     [ "$(tail -n 5 <<<"$output" | paste -sd ' ')" = '"kind":"base","name" "kind":"dump","name" 7 2 none' ]
 }
 
-@test "a job that fails is told to somebody, with the name of its unit" {
+@test "a job that fails is told to somebody, with the name of its unit, and that it succeeds again" {
     run -0 in_box '
 set_up_host
 mkdir /etc/dr/channels
@@ -103,9 +103,12 @@ echo "DATABASES=nowhere" >>/etc/dr/main.env
 ! start dr-backup@main
 timeout 20 sh -c "until [ -s /var/lib/dr-notify/mail ]; do sleep 0.1; done"
 cat /var/lib/dr-notify/mail
+sed -i "\$d" /etc/dr/main.env
+start dr-backup@main
+timeout 20 sh -c "until grep -q ^Subject:.*cleared /var/lib/dr-notify/mail; do sleep 0.1; done"
 grep -c "\"succeeded\":false" /var/lib/dr/runs-main.jsonl'
     [[ $output == *"dr-backup@main exit-code 66"* ]]
-    [[ $output == *"To: ops@example.org"*dr-backup@main.service* ]]
+    [[ $output == *"To: ops@example.org"*dr-backup@main.service*"its command exited with 66"* ]]
     [ "${lines[-1]}" = 1 ]
 }
 

@@ -44,6 +44,22 @@ fn mandoc_finds_nothing_to_say_about_any_page() {
 }
 
 #[test]
+fn no_word_of_a_title_is_taken_for_a_macro() {
+    // Those that are words, too: `.Ss In an emergency` is shown as `<an> emergency`.
+    let words = ["An", "At", "Do", "Ex", "In", "No", "So", "St"];
+    let mut complaints = Vec::new();
+    for page in tree::entries("man").iter().map(|path| tree::name(path)) {
+        for line in tree::text(format!("man/{page}")).lines() {
+            let title = [".Sh ", ".Ss "].iter().find_map(|title| line.strip_prefix(title));
+            let text = title.or_else(|| line.strip_prefix(".It ")?.split(' ').next()).unwrap_or_default();
+            complaints
+                .extend(text.split(' ').filter(|word| words.contains(word)).map(|word| format!("man/{page}: {line}: \\&{word}")));
+        }
+    }
+    tree::none(&complaints);
+}
+
+#[test]
 fn every_page_of_ours_that_is_referred_to_is_there() {
     let there: Vec<String> = tree::entries("man").iter().map(|path| tree::name(path)).collect();
     let mut complaints = Vec::new();

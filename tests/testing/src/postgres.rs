@@ -41,6 +41,15 @@ pub fn majors() -> Vec<u32> {
     (13..=19).filter(|major| bin_dir(*major).is_some()).collect()
 }
 
+/// The major versions that most tests run on: the oldest and the newest that are supported, or those of `DR_TEST_MAJORS` (`16,17`).
+///
+/// # Panics
+/// Where that is no list of numbers.
+pub fn usual_majors() -> Vec<u32> {
+    let named = std::env::var("DR_TEST_MAJORS").unwrap_or_else(|_| "15,18".into());
+    named.split(',').map(|major| major.parse().expect("DR_TEST_MAJORS has numbers, separated by commas")).collect()
+}
+
 /// Where the programs of a major version are: `${DR_TEST_POSTGRES:-/var/cache/dr/postgres}/<major>/bin`, else Debian's.
 pub fn bin_dir(major: u32) -> Option<PathBuf> {
     let extra = std::env::var_os("DR_TEST_POSTGRES").map_or_else(|| "/var/cache/dr/postgres".into(), PathBuf::from);

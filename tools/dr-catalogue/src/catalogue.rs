@@ -65,9 +65,10 @@ impl Catalogue {
     /// What the first store says if none can be read; if a cluster's public key cannot be read.
     pub fn list(&self, scope: &Scope) -> Result<Listing, Error> {
         // Before the stores are: another process may see, and remember, what comes while they are read.
-        let seen = Seen::recall();
+        let (seen, forgotten) = Seen::witness();
         let (shelves, mut listing) = self.read(scope, "")?;
         if !self.of_the_past {
+            listing.warnings.extend(forgotten);
             self.witness(seen, scope, &shelves, &mut listing)?;
         }
         listing.shelve(shelves);

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use dr_pipe::record::Extent;
 use dr_pipe::{Exit, Failure};
 
+/// How it is said that a key other than a trusted one has signed.
+pub(crate) const OTHER_KEY: &str = "signed with key ";
+/// How it is said that something is no public key.
+pub(crate) const NO_PUBLIC_KEY: &str = "not a minisign public key: ";
+
 /// Why a backup is not published, or not to be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -182,7 +187,15 @@ impl From<Error> for Failure {
             Error::EncryptedKey { .. } => {
                 "make a signing key without a password: minisign -GW -p CLUSTER.pub -s CLUSTER.key, and keep it 0600".into()
             }
+            Error::BadKey { why, .. } if why.starts_with(NO_PUBLIC_KEY) => {
+                "give the .pub file that `minisign -G` wrote with the signing key, or the 56 characters in it (RW…)".into()
+            }
             Error::BadKey { .. } => "make a pair of keys with: minisign -GW -p CLUSTER.pub -s CLUSTER.key".into(),
+            Error::BadSignature { why, .. } if why.starts_with(OTHER_KEY) => {
+                "is the public key given that of the cluster? if it is: do not restore it, and find out who wrote it; name another backup, or \
+                 another store that holds this one"
+                    .into()
+            }
             Error::BadSignature { .. } => {
                 "do not restore it, and find out who wrote it; name another backup, or another store that holds this one".into()
             }

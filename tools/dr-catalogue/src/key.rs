@@ -14,6 +14,7 @@ use dr_pipe::{Failure, secret};
 use ed25519_dalek::{Signer, VerifyingKey};
 
 use crate::Error;
+use crate::error::NO_PUBLIC_KEY;
 
 /// Bytes of a key's number, by which a signature names its key.
 const NUMBER_BYTES: usize = 8;
@@ -103,7 +104,8 @@ impl PublicKey {
     /// # Errors
     /// 66, 74 or 77 if the file cannot be read; [`Error::BadKey`] if it holds no such key.
     pub fn load(key: &str) -> Result<Self, Error> {
-        if key.len() == 56 && key.starts_with("RW") && !Path::new(key).exists() {
+        let is_text = key.len() == 56 && key.starts_with("RW") || key.starts_with("age1");
+        if is_text && !Path::new(key).exists() {
             return Self::parse(key, key);
         }
         let text = std::fs::read_to_string(key).map_err(|error| Failure::io(format!("public key {key}"), &error))?;
@@ -111,8 +113,8 @@ impl PublicKey {
     }
 
     fn parse(name: &str, text: &str) -> Result<Self, Error> {
-        let bad = |why: &str| Error::BadKey { key: name.into(), why: format!("not a minisign public key: {why}") };
-        let bytes = decode::<PUBLIC_BYTES>(text).ok_or_else(|| bad("it is not 56 characters of base64"))?;
+        let bad = |why: &str| Error::BadKey { key: name.into(), why: format!("{NO_PUBLIC_KEY}{why}") };
+        let bytes = decode::<PUBLIC_BYTES>(text).ok_or_else(|| bad(taken_for_public(text)))?;
         let (head, key) = bytes.split_at(2 + NUMBER_BYTES);
         if &head[..2] != b"Ed" {
             return Err(bad("it is not an Ed25519 key"));
@@ -140,6 +142,21 @@ impl std::fmt::Display for PublicKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bytes = [b"Ed".as_slice(), &self.number, self.key.as_bytes()].concat();
         f.write_str(&STANDARD.encode(bytes))
+    }
+}
+
+/// What a text is that is no public key.
+fn taken_for_public(text: &str) -> &'static str {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    match lines.next() {
+        Some(line) if line.starts_with("AGE-SECRET-KEY-") || line.starts_with("AGE-PLUGIN-") => {
+            "it is an age identity, which decrypts, and checks no signature"
+        }
+        Some(line) if line.starts_with("age1") || line.starts_with("ssh-") => {
+            "it is a recipient, to whom is encrypted, and checks no signature"
+        }
+        _ if decode::<SECRET_BYTES>(text).is_some() => "it is the secret key, which signs; the public one lies beside it",
+        _ => "it is not 56 characters of base64",
     }
 }
 
@@ -197,6 +214,16 @@ mod tests {
         for text in ["", SECRET, "RWQ", &PUBLIC.replace("RW", "RX")] {
             assert!(matches!(PublicKey::parse("k", text), Err(Error::BadKey { .. })), "{text:?}");
         }
+        let identity = "# created: 2026-01-25\n# public key: age1x\nAGE-SECRET-KEY-1QQ\n";
+        for (text, what) in [(identity, "an age identity"), ("age1x\n", "a recipient"), (SECRET, "the secret key")] {
+            let failure = Failure::from(PublicKey::parse("k", text).unwrap_err());
+            assert!(
+                failure.message.contains(what) && failure.hint.contains(".pub") && !failure.hint.contains("-GW"),
+                "{failure:?}"
+            );
+            assert!(!failure.message.contains("SECRET-KEY-1"), "{failure:?}");
+        }
+        assert!(matches!(PublicKey::load("age1x"), Err(Error::BadKey { .. })), "it is not looked for as a file");
         let all_zeroes = STANDARD.encode([b"Ed".as_slice(), &[0; 40]].concat());
         assert!(matches!(PublicKey::parse("k", &all_zeroes), Err(Error::BadKey { .. })));
     }

@@ -28,9 +28,22 @@ pub struct Newest {
 }
 
 impl Seen {
-    /// What this host remembers; nothing where it never saw a catalogue.
+    /// What this host remembers; nothing where it never saw a catalogue, or cannot read any more what it saw: [`Seen::witness`] tells that.
     pub fn recall() -> Self {
-        state::recall(FILE).unwrap_or_default()
+        Seen::witness().0
+    }
+
+    /// The same, and a warning where it was forgotten: an older catalogue would be believed then. No restore waits for a witness, so
+    /// it begins anew with what is there.
+    pub fn witness() -> (Self, Option<String>) {
+        match state::witnessed(FILE) {
+            Ok(seen) => (seen.unwrap_or_default(), None),
+            Err(lost) => {
+                let warning = "the newest backups seen are forgotten, and it begins anew with those that are there: \
+                               see whether there should be newer ones";
+                (Seen::default(), Some(format!("{lost}: {warning}")))
+            }
+        }
     }
 
     /// Keeps it for the next time, beside what another process has seen meanwhile.

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use blake2::{Blake2b512, Digest};
 
 use crate::Error;
+use crate::error::OTHER_KEY;
 use crate::key::{PublicKey, SigningKey};
 
 /// Largest signature file that is read, in bytes.
@@ -59,7 +60,7 @@ pub fn verify_text(trusted: &[PublicKey], subject: Subject, text: &[u8], signatu
     let parsed = parse(signature).ok_or_else(|| bad("its signature is no minisign signature"))?;
     let Some(key) = trusted.iter().find(|key| key.number() == parsed.number) else {
         let numbers: Vec<_> = trusted.iter().map(|key| hex(key.number())).collect();
-        return Err(bad(&format!("signed with key {}, not with {}", hex(parsed.number), numbers.join(" or "))));
+        return Err(bad(&format!("{OTHER_KEY}{}, not with {}", hex(parsed.number), numbers.join(" or "))));
     };
     if !key.fits(&prehash(text), &parsed.signature) {
         return Err(bad(&format!("the signature does not fit: the {} was changed or forged", subject.what)));

@@ -195,23 +195,26 @@ fn a_store_that_is_full_is_told() {
     assert!(said.metrics.iter().any(|line| line.starts_with("pg_dr_storage_used_ratio{")));
 }
 
+/// Stores a drill of a sort, and of a database, that is over so many seconds from now.
+fn drill(world: &World, number: u32, (sort, database): (&str, Option<&str>), passed: bool, seconds: f64) {
+    let at = world.now + TimeDelta::seconds(i64::from(number));
+    let drill: Drill = serde_json::from_value(json!({
+        "name": format!("main_drill_20260125T030000Z_{number:04}"), "drill": sort, "cluster": "main", "database": database, "passed": passed,
+        "started_at": rfc3339(at), "finished_at": rfc3339(at), "operator": "root", "host": "h", "environment": "throw-away",
+        "recipients": [], "rto_seconds": seconds, "fetch_seconds": 0.0, "restore_seconds": seconds, "replay_seconds": 0.0, "check_seconds": 0.0,
+        "steps": [], "issues": if passed { json!([]) } else { json!(["the marker is missing"]) }, "next_actions": [],
+    }))
+    .unwrap();
+    let near = world.path("near").display().to_string().parse().unwrap();
+    publish_drill(&Store::open_for_read(&near, &StoreArgs::default()).unwrap(), &drill, "report", &world.key()).unwrap();
+}
+
 #[test]
 fn a_drill_that_fails_or_is_slow_is_told_until_one_passes() {
     let world = World::new();
     world.dump("near", 1, 10);
     world.check(&NEAR).assert("drill-age", State::Warning);
-    let drill = |number: u32, passed: bool, seconds: f64| {
-        let at = world.now + TimeDelta::seconds(i64::from(number));
-        let drill: Drill = serde_json::from_value(json!({
-            "name": format!("main_drill_20260125T030000Z_{number:04}"), "drill": "pitr", "cluster": "main", "passed": passed,
-            "started_at": rfc3339(at), "finished_at": rfc3339(at), "operator": "root", "host": "h", "environment": "throw-away",
-            "recipients": [], "rto_seconds": seconds, "fetch_seconds": 0.0, "restore_seconds": seconds, "replay_seconds": 0.0, "check_seconds": 0.0,
-            "steps": [], "issues": if passed { json!([]) } else { json!(["the marker is missing"]) }, "next_actions": [],
-        }))
-        .unwrap();
-        let near = world.path("near").display().to_string().parse().unwrap();
-        publish_drill(&Store::open_for_read(&near, &StoreArgs::default()).unwrap(), &drill, "report", &world.key()).unwrap();
-    };
+    let drill = |number, passed, seconds| drill(&world, number, ("pitr", None), passed, seconds);
     world.promise("rto = \"10m\"");
     drill(1, false, 5.0);
     let said = world.check(&NEAR);
@@ -226,6 +229,21 @@ fn a_drill_that_fails_or_is_slow_is_told_until_one_passes() {
     let said = world.check(&NEAR);
     said.assert("drill-rto pitr", State::Ok);
     said.has(r#"pg_dr_drill_rto_seconds{cluster="main",drill="pitr"} 599"#);
+}
+
+#[test]
+fn f85_with_many_databases_the_drill_of_the_first_is_read_too() {
+    let world = World::new();
+    let names: Vec<String> = (0..31).map(|number| format!("db{number}")).collect();
+    for (number, name) in (0..).zip(&names) {
+        world.dump_of(name, "near", 1, 10);
+        drill(&world, number, ("restore-test", Some(name)), number > 0, 5.0);
+    }
+    let said = world.check(&NEAR);
+    // The eldest of 31.
+    said.assert("drill restore-test of db0", State::Critical);
+    said.assert("drill restore-test of db30", State::Ok);
+    said.has(r#"pg_dr_drill_passed{cluster="main",drill="restore-test",database="db0"} 0"#);
 }
 
 #[test]

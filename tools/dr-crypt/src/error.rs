@@ -116,7 +116,11 @@ impl From<Error> for Failure {
             Error::Header(_) => {
                 (Exit::Damaged, "the header is damaged or made to harm; fetch the object again, or from another store")
             }
-            Error::NoMatch(_) => (Exit::Denied, "find the identity of one of these; nothing of the body was read"),
+            Error::NoMatch(_) => {
+                let whose = "give the identity of one of them: `age-keygen -y FILE` prints whose it is, and for whom a backup is, dr-list --json \
+                             (recipients); nothing of the body was read";
+                (Exit::Denied, whose)
+            }
             Error::Damaged(_) => (Exit::Damaged, "fetch the object again, or from another store; nothing unproven was written"),
         };
         Failure::new(exit, error.to_string(), hint)

@@ -54,11 +54,18 @@ impl Header {
         &self.bytes
     }
 
-    /// For whom the stream is encrypted, as far as the header tells: the stanza types, for some with the tag of the key.
+    /// For whom the stream is encrypted, as far as the header tells: how many keys of each kind, and the tags of those that have one.
     /// The random stanzas that keep implementations honest (`…-grease`) are left out.
     pub fn recipients(&self) -> String {
         const SHOWN: usize = 10;
-        let named: Vec<_> = self.stanzas.iter().filter(|stanza| !stanza.ends_with("-grease")).cloned().collect();
+        let mut counts: Vec<(&str, usize)> = Vec::new();
+        for stanza in self.stanzas.iter().filter(|stanza| !stanza.ends_with("-grease")) {
+            match counts.iter_mut().find(|(kind, _)| kind == stanza) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((stanza, 1)),
+            }
+        }
+        let named: Vec<String> = counts.into_iter().map(|(kind, count)| in_words(kind, count)).collect();
         let mut shown = named[..named.len().min(SHOWN)].to_vec();
         if named.len() > SHOWN {
             shown.push(format!("{} more", named.len() - SHOWN));
@@ -145,6 +152,17 @@ fn is_base64(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
 }
 
+/// So many stanzas of a kind, as the keys that they are for.
+fn in_words(kind: &str, count: usize) -> String {
+    let keys = if count == 1 { "key" } else { "keys" };
+    match kind {
+        "scrypt" => "a passphrase (scrypt)".into(),
+        "X25519" => format!("{count} age {keys} (X25519)"),
+        tagged if tagged.contains(' ') => tagged.into(),
+        other => format!("{count} {keys} ({other})"),
+    }
+}
+
 /// A word of the header, shortened to what fits a message.
 fn shown(word: &[u8]) -> String {
     let end = word.len().min(32);
@@ -207,7 +225,14 @@ mod tests {
         let read = Header::read(&mut input).unwrap();
         assert_eq!(read.bytes(), header(STANZA));
         assert_eq!(input, b"nonce and body");
-        assert_eq!(read.recipients(), "X25519");
+        assert_eq!(read.recipients(), "1 age key (X25519)");
+    }
+
+    #[test]
+    fn keys_that_the_header_does_not_name_are_counted() {
+        let mixed = header(&format!("{STANZA}-> scrypt a b\n\n{STANZA}-> mlkem768x25519 a\nAAAA\n"));
+        let read = Header::read(&mut &mixed[..]).unwrap();
+        assert_eq!(read.recipients(), "2 age keys (X25519), a passphrase (scrypt), 1 key (mlkem768x25519)");
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! Who is opening a stream?
 
+use std::io::Read;
+
 use age::ssh::UnsupportedKey;
 use age::{DecryptError, IdentityFile, ssh};
 use age_core::secrecy::zeroize::Zeroize;
 
 use crate::{Error, Unattended};
+
+/// How a file begins in which minisign keeps a public key.
+const MINISIGN_PUBLIC: &str = "untrusted comment: minisign public key";
+/// No more is read of a file to see whether it is a public key.
+const MAX_PUBLIC_BYTES: u64 = 64 << 10;
 
 /// With what an encrypted stream is opened.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -29,7 +36,9 @@ impl Identities {
         }
         let mut all = Vec::new();
         for path in &args.identities {
-            let mut text = dr_pipe::secret::read(path).map_err(Error::Secret)?;
+            // Who named a public key is told that before its mode, which would be right for one.
+            let read = dr_pipe::secret::read(path).map_err(|failure| public(path).unwrap_or(Error::Secret(failure)));
+            let mut text = read?;
             let found = parse(path, &text, tool);
             text.zeroize();
             all.extend(found?);
@@ -78,9 +87,28 @@ fn parse_age(path: &str, text: &str, tool: &'static str) -> Result<Parsed, Error
     Ok(all)
 }
 
+/// What is wrong with a file that was refused, where it is a public key.
+fn public(path: &str) -> Option<Error> {
+    let located = dr_pipe::secret::locate(path).ok().filter(|located| located.is_file())?;
+    let mut text = String::new();
+    std::fs::File::open(located).ok()?.take(MAX_PUBLIC_BYTES).read_to_string(&mut text).ok()?;
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let first = lines.next().filter(|line| is_public(line) || line.starts_with(MINISIGN_PUBLIC))?;
+    Some(Error::IdentityFile { place: path.into(), reason: not_an_identity(first).into() })
+}
+
+/// Whether a line is a recipient.
+fn is_public(line: &str) -> bool {
+    line.starts_with("age1") || line.starts_with("ssh-")
+}
+
 fn not_an_identity(line: &str) -> &'static str {
-    if line.starts_with("age1") || line.starts_with("ssh-") {
+    if is_public(line) {
         "a public key opens nothing: the identity is the secret key that belongs to it"
+    } else if line.starts_with(MINISIGN_PUBLIC) {
+        "a public key of minisign checks signatures, and opens nothing: -p takes it"
+    } else if line.starts_with("untrusted comment:") {
+        "a key of minisign signs, and opens nothing"
     } else {
         "neither an age identity nor a comment"
     }
@@ -128,6 +156,24 @@ mod tests {
     #[test]
     fn an_identity_that_others_can_read_is_refused() {
         assert!(matches!(read(SECRET, 0o644), Err(Error::Secret(failure)) if failure.exit == dr_pipe::Exit::Denied));
+    }
+
+    #[test]
+    fn a_public_key_is_told_before_its_mode() {
+        let minisign =
+            "untrusted comment: minisign public key 1FBDFEBBBCEAB6A5\nRWSltuq8u/69HyjyiejgtsMymSu8doSKZ41vsl2Ge1wYZX2xCi4DyXUg\n";
+        for (text, why) in [
+            (minisign, "a public key of minisign"),
+            ("# mine\nage1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa\n", "a public key opens nothing"),
+            ("ssh-ed25519 AAAA me\n", "a public key opens nothing"),
+        ] {
+            for mode in [0o600, 0o644] {
+                assert!(
+                    matches!(read(text, mode), Err(Error::IdentityFile { reason, .. }) if reason.contains(why)),
+                    "{text} {mode:o}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn f73_a_foreign_key_is_refused_before_the_body_is_read() {
     let header = stream.windows(5).position(|at| at == b"\n--- ").unwrap() + 5 + 43 + 1;
     let failure = Failure::from(decrypt(OnlyThen(&stream[..header + 16]), &theirs.identities()).err().unwrap());
     assert_eq!(failure.exit, Exit::Denied);
-    assert!(failure.message.ends_with("it is encrypted to X25519"), "{}", failure.message);
+    assert!(failure.message.ends_with("it is encrypted to 1 age key (X25519)"), "{}", failure.message);
 }
 
 /// Gives its bytes, and panics when asked for more.

@@ -104,7 +104,7 @@ fn f73_a_foreign_key_is_refused_while_the_body_is_still_to_come() {
     drop(stdin);
     assert_eq!(code(&output), 77);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("it is encrypted to X25519, ssh-ed25519 "), "{said}");
+    assert!(said.contains("it is encrypted to 1 age key (X25519), ssh-ed25519 "), "{said}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_stream_under_a_passphrase_is_refused_by_its_kind() {
                   --- fgMiVLJHMlg9fW7CVG/hPS5EAU4Zeg19LyCP7SoH5nA\n0123456789abcdef";
     let output = dr_decrypt(&[&identity], stream.as_bytes());
     assert_eq!(code(&output), 77);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("encrypted to scrypt"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("encrypted to a passphrase (scrypt)"));
 }
 
 #[test]

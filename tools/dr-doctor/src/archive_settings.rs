@@ -15,7 +15,8 @@ pub fn archive_settings(args: &Args, output: &mut impl Write) -> Outcome {
     let push = command::push()?;
     let archive_command = command::archive_command(&args.archive, &push)?;
     let conn = args.connect.resolve(TOOL, args.database.as_deref().or(Some("postgres")))?;
-    let facts = facts::read(&mut Session::connect(&conn, TOOL)?)?;
+    let mut session = Session::connect(&conn, TOOL).map_err(|error| elsewhere(error.into(), args))?;
+    let facts = facts::read(&mut session)?;
     let lines = conf::lines(&facts, &archive_command);
     let missing = if facts.here { command::missing(&args.archive) } else { Vec::new() };
     for warning in warnings::warnings(&facts, &lines, &push).into_iter().chain(missing.clone()) {
@@ -25,4 +26,12 @@ pub fn archive_settings(args: &Args, output: &mut impl Write) -> Outcome {
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(|error| Failure::io("standard output", &error))?;
     let fails = facts.here && !push.is_file() || !missing.is_empty();
     Ok(if fails { Exit::Bad } else { Exit::Good })
+}
+
+/// The file of settings is for the command that is printed: whoever has PGHOST in it may take it for read.
+fn elsewhere(mut failure: Failure, args: &Args) -> Failure {
+    if let Some(file) = &args.archive.env_file {
+        failure.hint.push_str(&format!("; {0} is not read for this connection: set -a; . {0}; set +a does that", file.display()));
+    }
+    failure
 }

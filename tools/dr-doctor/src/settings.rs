@@ -67,7 +67,12 @@ fn lines(text: &str) -> Vec<Finding> {
         };
         Some(Finding::warning(format!("line {number}: no tool knows {name}, so it has no effect"), hint))
     };
-    names.filter_map(one).collect()
+    let spaced = (1..).zip(text.lines()).filter_map(|(number, line)| {
+        let name = name_of(&line.replacen(" =", "=", 1)).filter(|_| name_of(line).is_none())?.to_owned();
+        let hint = format!("leave out the space behind {name}");
+        Some(Finding::warning(format!("line {number}: a shell takes {name} for a program that it is to run"), hint))
+    });
+    names.filter_map(one).chain(spaced).collect()
 }
 
 /// The name that a line of a shell gives a value; none where it gives none.
@@ -113,5 +118,8 @@ mod tests {
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].contains("line 4: no tool knows DR_FORM") && said[0].contains("is DR_FROM meant?"), "{}", said[0]);
         assert!(said[1].contains("line 5: PGPASSWORD is a secret"), "{}", said[1]);
+        let said = format!("{:?}", lines("# DR_TO = /store\nDR_TO=a = b\nDR_FROM = /store\n"));
+        assert_eq!(said.matches("a program that it is to run").count(), 1, "{said}");
+        assert!(said.contains("line 3: a shell takes DR_FROM"), "{said}");
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use dr_testing::postgres::Server;
+use dr_testing::postgres::{Server, usual_majors};
 
 const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n";
 
@@ -63,7 +63,7 @@ fn wait(server: &Server, sql: &str) {
 
 #[test]
 fn the_printed_lines_make_a_server_archive_and_a_second_call_content() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let server = Server::start_with(major, &[("wal_level", "minimal"), ("max_wal_senders", "0")]);
         let program = installed(&server);
         let recipients = server.file("main.recipients", RECIPIENT);
@@ -96,7 +96,7 @@ fn the_printed_lines_make_a_server_archive_and_a_second_call_content() {
 
 #[test]
 fn words_of_the_command_survive_postgresql_and_the_shell() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let server = Server::start(major);
         let bin = server.socket_dir().join("b in");
         fs::create_dir(&bin).unwrap();

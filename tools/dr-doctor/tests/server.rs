@@ -9,10 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dr_pipe::record::State::{self, Critical, Ok, Warning};
-use dr_testing::postgres::{Server, as_server_user};
+use dr_testing::postgres::{Server, as_server_user, usual_majors};
 use support::{Host, chmod, finds, run};
-
-const MAJORS: [u32; 2] = [15, 18];
 
 /// dr-doctor for one check on this server.
 fn checking(host: &Host, server: &Server, check: &str) -> Command {
@@ -40,7 +38,7 @@ fn until(host: &Host, server: &Server, name: &str, state: State) {
 #[test]
 fn a_server_is_named_with_its_version_or_it_is_critical_where_it_is_to_be_backed_up() {
     let host = Host::new();
-    for major in MAJORS {
+    for major in usual_majors() {
         let server = Server::start(major);
         check(&host, &server, "server", Ok, &format!("PostgreSQL {major}."));
         check(&host, &server, "clock", Ok, "seconds apart");
@@ -88,7 +86,7 @@ fn f97_a_line_that_somebody_could_tap_is_critical() {
 #[test]
 fn rights_that_are_missing_are_named_and_the_hints_give_them() {
     let host = Host::new();
-    for major in MAJORS {
+    for major in usual_majors() {
         let server = Server::start(major);
         check(&host, &server, "rights", Ok, "superuser");
         server.psql("postgres", "CREATE ROLE \"back up\" LOGIN");
@@ -114,7 +112,7 @@ fn rights_that_are_missing_are_named_and_the_hints_give_them() {
 #[test]
 fn settings_of_wal_are_judged_as_they_are_now() {
     let host = Host::new();
-    for major in MAJORS {
+    for major in usual_majors() {
         let server = Server::start_with(major, &[("wal_level", "minimal"), ("max_wal_senders", "0")]);
         check(&host, &server, "wal-level", Warning, "minimal");
         check(&host, &server, "wal-senders", Warning, "max_wal_senders is 0");
@@ -136,7 +134,7 @@ fn settings_of_wal_are_judged_as_they_are_now() {
 #[test]
 fn f53_an_archiver_that_fails_is_critical_until_it_does_not() {
     let host = Host::new();
-    for major in MAJORS {
+    for major in usual_majors() {
         let server = Server::start_with(major, &[("archive_mode", "on"), ("archive_command", "false # dr-wal-push")]);
         check(&host, &server, "archiving", Ok, "by dr-wal-push");
         check(&host, &server, "archiver", Ok, "");
@@ -157,7 +155,7 @@ fn f53_an_archiver_that_fails_is_critical_until_it_does_not() {
 #[test]
 fn a_slot_is_missing_idle_in_use_or_lost() {
     let host = Host::new();
-    for major in MAJORS {
+    for major in usual_majors() {
         let server = Server::start(major);
         check(&host, &server, "slots", Ok, "none");
         let named = |state, part: &str| finds(checking(&host, &server, "slots").args(["--slot", "dr_main"]), "slots", state, part);
@@ -225,7 +223,7 @@ fn programs(directory: &Path, version: &str) {
 #[test]
 fn clients_are_of_the_servers_version_complete_and_without_known_flaws() {
     let host = Host::new();
-    for major in MAJORS {
+    for major in usual_majors() {
         let server = Server::start(major);
         check(&host, &server, "clients", Ok, "pg_dump");
         let bin = host.path(&format!("bin-{major}"));

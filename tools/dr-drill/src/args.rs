@@ -41,6 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "DR_CLUSTER", value_parser = cluster_name)]
     pub cluster: Option<String>,
 
+    /// The database whose dump was to be restored, where no step has told which one it is
+    #[arg(long, value_name = "NAME", env = "DR_DATABASE")]
+    pub database: Option<String>,
+
     /// Fail unless the step NAME was run and has passed; may be repeated
     #[arg(long, value_name = "NAME", env = "DR_DRILL_REQUIRE", value_delimiter = ',', value_parser = word)]
     pub require: Vec<String>,

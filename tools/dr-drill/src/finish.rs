@@ -46,6 +46,7 @@ fn judge(args: &Args, notes: &Notes, now: DateTime<Utc>) -> Drill {
         name: name(&cluster, started_at, &host, notes),
         drill: args.drill.clone().expect("clap asks for a kind of drill"),
         cluster,
+        database: reached.database.clone().unwrap_or_else(|| args.database.clone()),
         passed: false,
         started_at,
         finished_at: now,

@@ -1,5 +1,7 @@
 //! Which backup was used, and which moment does it show? Told by the records that the steps have printed.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use dr_pipe::record::{Backup, Kind, Phase, Plan, Recovered};
 
@@ -14,6 +16,8 @@ pub struct Reached {
     pub stored_bytes: Option<u64>,
     /// Size of what was restored.
     pub restored_bytes: Option<u64>,
+    /// The database that was restored, or of which steps have shown a dump; none within where that was a base, which is of all.
+    pub database: Option<Option<String>>,
     /// The moment that the restored data shows.
     pub at: Option<DateTime<Utc>>,
     /// What was recovered to, the moment that was asked for, and how many segments of WAL that takes.
@@ -37,10 +41,12 @@ impl Reached {
                 Said::Restored(restored) => {
                     reached.backups.extend(restored.backup.clone());
                     (reached.at, reached.proved) = (restored.taken_at, restored.proved);
+                    reached.database = restored.source_database.clone().map(Some);
                     (reached.stored_bytes, reached.restored_bytes, reached.target) = (None, None, None);
                 }
                 Said::Recovered(recovered) => {
                     reached.backups.push(recovered.plan.backup.clone());
+                    reached.database = Some(None);
                     (reached.at, reached.proved) = (Some(moment(recovered)), false);
                     reached.stored_bytes = Some(recovered.plan.stored_bytes);
                     reached.restored_bytes = Some(recovered.plan.restored_bytes);
@@ -55,21 +61,37 @@ impl Reached {
         if let Some(backup) = reached.backups.last().and_then(|name| listed(notes, name)) {
             let manifest = &backup.manifest;
             reached.recipients.clone_from(&manifest.recipients);
+            reached.database = reached.database.or_else(|| Some(manifest.produced.database.clone()));
             reached.stored_bytes = reached.stored_bytes.or(Some(manifest.bytes));
             reached.restored_bytes = reached.restored_bytes.or(manifest.produced.plain_bytes);
+        }
+        if reached.backups.is_empty() {
+            reached.database = shown_database(notes);
         }
         reached.backups.dedup();
         reached
     }
 }
 
-/// The record of backup `name`, where a step has shown it.
-fn listed<'a>(notes: &'a Notes, name: &str) -> Option<&'a Backup> {
+/// Every backup that a step has shown.
+fn shown(notes: &Notes) -> impl Iterator<Item = &Backup> {
     let believed = notes.steps.iter().filter(|noted| noted.step.phase != Phase::Check);
-    believed.flat_map(|noted| &noted.said).find_map(|said| match said {
-        Said::Backup(backup) if backup.manifest.name == name => Some(&**backup),
+    believed.flat_map(|noted| &noted.said).filter_map(|said| match said {
+        Said::Backup(backup) => Some(&**backup),
         _ => None,
     })
+}
+
+/// The record of backup `name`, where a step has shown it.
+fn listed<'a>(notes: &'a Notes, name: &str) -> Option<&'a Backup> {
+    shown(notes).find(|backup| backup.manifest.name == name)
+}
+
+/// The database of all backups that steps have shown, where it is one and the same: what was to be restored where nothing was.
+fn shown_database(notes: &Notes) -> Option<Option<String>> {
+    let whole = shown(notes).map(|backup| &backup.manifest).filter(|manifest| manifest.kind != Kind::Files);
+    let mut databases: BTreeSet<_> = whole.map(|manifest| manifest.produced.database.clone()).collect();
+    databases.pop_first().filter(|_| databases.is_empty())
 }
 
 /// The moment that a recovered cluster shows: the one that was asked for, as all WAL up to it was seen; else its last commit; else

@@ -394,6 +394,49 @@ fn a_record_of_the_backup_tells_its_size_and_who_can_decrypt_it() {
     assert!(drill.fetch_seconds > 0.0);
 }
 
+/// A record of a dump, or of a base, as dr-list prints it.
+fn listed(name: &str, database: Option<&str>) -> String {
+    let kind = if database.is_some() { "dump" } else { "base" };
+    let produced = serde_json::json!({"kind": kind, "taken_at": ago(60), "suffix": "tar.zst", "database": database});
+    let record = serde_json::json!({
+        "type": "backup", "store": "near", "signature": "good", "format": 1, "cluster": "main", "kind": kind, "name": name,
+        "object": "o", "bytes": 1, "sha256": "00".repeat(32), "taken_at": ago(60), "stored_at": ago(60), "sequence": 1,
+        "recipients": [], "stores": [], "tools": [], "produced": produced
+    });
+    format!("echo '{record}';")
+}
+
+#[test]
+fn f85_a_drill_knows_its_database_even_where_nothing_was_restored() {
+    let drilled = |list: &str, restore: &str, asked: Option<&str>| {
+        let notes = Notes::new();
+        notes.step("prepare", "backup", list);
+        notes.step("restore", "restore", restore);
+        let mut command = notes.tool();
+        command.args(["--finish", "--drill", "x", "--cluster", "main"]).envs(asked.map(|name| ("DR_DATABASE", name)));
+        let records = record::read(&mut &command.output().unwrap().stdout[..]).unwrap();
+        let [Record::Drill(drill)] = &records[..] else { panic!("{records:?}") };
+        drill.database.clone()
+    };
+    let database = |name: &str| Some(name.to_owned());
+    let (shop, crm) = (listed("main_dump_1", Some("shop")), listed("main_dump_2", Some("crm")));
+    let restored = RESTORED.replace("TAKEN", &ago(60)).replace("PROVED", "true");
+    let named = restored.replace(r#""database":"drill""#, r#""database":"drill","source_database":"archive""#);
+    let (restored, named) = (format!("echo '{restored}'"), format!("echo '{named}'"));
+    // What was restored tells it best: the archive itself, or the manifest of its backup.
+    assert_eq!(drilled(&crm, &named, Some("asked")), database("archive"));
+    assert_eq!(drilled(&format!("{shop}{crm}"), &restored, Some("asked")), database("shop"));
+    assert_eq!(drilled("true", &restored, Some("asked")), database("asked"));
+    // Nothing was.
+    assert_eq!(drilled(&shop, "exit 1", Some("asked")), database("shop"));
+    assert_eq!(drilled(&format!("{shop}{crm}"), "exit 1", None), None, "one of several");
+    assert_eq!(drilled(&format!("{shop}{crm}"), "exit 1", Some("asked")), database("asked"));
+    assert_eq!(drilled("exit 69", "exit 1", Some("asked")), database("asked"));
+    assert_eq!((drilled("exit 69", "exit 1", None), drilled("exit 69", "exit 1", Some(""))), (None, None));
+    // A base is of all.
+    assert_eq!(drilled(&listed("main_base_1", None), "exit 1", Some("asked")), None);
+}
+
 #[test]
 fn f74_only_the_key_that_was_used_is_proved_where_the_script_says_which() {
     let notes = Notes::new();

@@ -1,6 +1,7 @@
 //! Definitions: PostgreSQL's own pg_dump writes them, on our snapshot.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -115,6 +116,7 @@ impl<'a> Ddl<'a> {
     /// a warning; pg_dump's advice about circular foreign keys is left out, as our restores load data before constraints.
     fn run(&self, mut command: Command) -> Result<(), Failure> {
         let guard = self.conn.child(&mut command)?;
+        unhurried(&mut command);
         let name =
             Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -131,11 +133,13 @@ impl<'a> Ddl<'a> {
         if !status.success() {
             let line = said.lines().find(|line| line.contains("error:")).or(said.lines().next()).unwrap_or("it said nothing");
             let detail = said.lines().find(|line| line.contains("ERROR:") && *line != line.trim_start()).unwrap_or("");
-            return Err(Failure::new(
-                exit_of(&said),
-                format!("{name} failed ({status}): {line} {detail}"),
-                "nothing was published; run it by hand to see more",
-            ));
+            let exit = exit_of(&said);
+            // Whoever asks for a lock between ours and pg_dump's waits for us, and pg_dump waits for him.
+            let hint = match exit {
+                Exit::Busy => "see pg_locks for who waits for a lock of a table, or holds it; run it again; nothing was published",
+                _ => "nothing was published; run it by hand to see more",
+            };
+            return Err(Failure::new(exit, format!("{name} failed ({status}): {line} {detail}"), hint));
         }
         let circular = |line: &&str| line.contains("circular") || line.contains("detail:") || line.contains("hint:");
         for line in said.lines().filter(|line| line.contains("warning:")).filter(|line| !circular(line)) {
@@ -170,6 +174,15 @@ impl<'a> Ddl<'a> {
             "please report the patterns used; nothing was published",
         ))
     }
+}
+
+/// Frees a child of the timeouts that a role or database has: pg_dump lifts most of them, but only after its first statement,
+/// and pg_dumpall lifts none.
+fn unhurried(command: &mut Command) {
+    let known = command.get_envs().find(|(name, _)| *name == "PGOPTIONS").and_then(|(_, value)| value);
+    let mut options = known.map_or_else(OsString::new, OsString::from);
+    options.push(" -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0");
+    command.env("PGOPTIONS", options);
 }
 
 /// A database's name as a connection string: pg_dumpall would take one that has `=` in it for such a string itself.

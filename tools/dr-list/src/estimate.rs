@@ -108,6 +108,7 @@ mod tests {
             name: "main_drill_20260125T030000Z_7f3a".into(),
             drill: "restore-test".into(),
             cluster: "main".into(),
+            database: None,
             passed,
             started_at: at,
             finished_at: at,

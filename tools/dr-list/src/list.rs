@@ -31,6 +31,19 @@ fn one(args: &Args, scope: &Scope, selector: &Selector) -> Result<Row, Failure> 
     Ok(Row { backup: found.backup, copies: 1 + found.others.len() })
 }
 
+/// Whether the catalogue says of nothing why it is not listed.
+fn is_unexplained(listing: &Listing) -> bool {
+    let Listing { deleted, flaws, unsigned, unreachable, warnings, .. } = listing;
+    deleted.is_empty() && flaws.is_empty() && unsigned.is_empty() && unreachable.is_empty() && warnings.is_empty()
+}
+
+/// What is said where nothing is listed: the name may be wrong.
+fn nothing(cluster: &str, scope: &Scope) -> String {
+    let kind = scope.kind.map(|kind| format!(" of kind {kind}")).unwrap_or_default();
+    let database = scope.database.as_ref().map(|database| format!(" of database {database}")).unwrap_or_default();
+    format!("no backup{kind}{database} of cluster {cluster} is there; without --cluster all clusters are listed")
+}
+
 fn all(args: &Args, now: DateTime<Utc>) -> Outcome {
     let mut listing = args.catalogue.open()?.list(&args.scope())?;
     let rows: Vec<_> = std::mem::take(&mut listing.entries)
@@ -43,6 +56,9 @@ fn all(args: &Args, now: DateTime<Utc>) -> Outcome {
         print::rows(&rows, Estimates::wanted(args, &rows).as_ref(), now)?;
         if args.wal { wal::list(args)? } else { Vec::new() }
     };
+    if let Some(cluster) = args.cluster().filter(|_| !args.deleted && rows.is_empty() && is_unexplained(&listing)) {
+        warn(TOOL, nothing(cluster, &args.scope()));
+    }
     let Listing { flaws, unsigned, unreachable, warnings, .. } = listing;
     for key in unsigned {
         warn(TOOL, format!("{key} has no signature and is passed over: not published, or tampered with"));

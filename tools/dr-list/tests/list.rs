@@ -89,7 +89,9 @@ fn a_base_is_shown_with_its_end_from_which_it_can_be_recovered() {
 #[test]
 fn an_empty_store_lists_nothing_and_has_no_latest() {
     let stores = Stores::new();
-    stores.list(&["--from", "near"]).assert().code(0).stdout("").stderr("");
+    let warning = "dr-list: warning: no backup of cluster main is there; without --cluster all clusters are listed\n";
+    stores.list(&["--from", "near"]).assert().code(0).stdout("").stderr(warning);
+    stores.list(&["--from", "near", "--deleted"]).assert().code(0).stdout("").stderr("");
     stores.list(&["--from", "near", "--latest"]).assert().code(66).stdout("").stderr(
         "dr-list: error: no backup is there\n\
          dr-list: hint: see whether the store, --cluster and --database are right: dr-list --from STORE alone shows all there are\n",
@@ -120,7 +122,8 @@ fn filters_leave_the_others_out() {
     other.produced.database = Some("blog".into());
     stores.seal("near", &other);
     assert_eq!(stores.names(&["--from", "near", "--database", "blog", "--latest"]), [other.name]);
-    assert!(stores.names(&["--from", "near", "--kind", "base"]).is_empty());
+    let warning = "dr-list: warning: no backup of kind base of cluster main is there; without --cluster all clusters are listed\n";
+    stores.list(&["--from", "near", "--kind", "base"]).assert().code(0).stdout("").stderr(warning);
 }
 
 #[test]
@@ -140,7 +143,9 @@ fn a_database_that_no_backup_is_of_is_told_with_those_there_are() {
     }
     list(&[]).code(0).stdout("").stderr(format!("dr-list: warning: {said}"));
     // Where nothing is at all, it is another reason.
-    list(&["--kind", "base"]).code(0).stdout("").stderr("");
+    let other = list(&["--kind", "base"]).code(0).stdout("");
+    let stderr = String::from_utf8_lossy(&other.get_output().stderr).into_owned();
+    assert!(stderr.starts_with("dr-list: warning: no backup of kind base of database shpo of cluster main is there"), "{stderr}");
     let nothing = list(&["--kind", "base", "--latest"]).code(66);
     assert!(String::from_utf8_lossy(&nothing.get_output().stderr).starts_with("dr-list: error: no backup is there\n"));
 }

@@ -120,6 +120,24 @@ fn f72_a_catalogue_older_than_one_seen_before_is_not_trusted() {
 }
 
 #[test]
+fn f72_what_was_seen_is_not_forgotten_in_silence() {
+    let stores = near_with(&[24, 25]);
+    let arguments = ["--from", "near", "-p", &stores.public()];
+    let said = |code| String::from_utf8(stores.list(&arguments).assert().code(code).get_output().stderr.clone()).unwrap();
+    assert_eq!(said(0), "");
+    for rubbish in ["", "{", "[]"] {
+        fs::write(stores.path("state/seen.json"), rubbish).unwrap();
+        let stderr = said(0);
+        assert!(stderr.contains("state/seen.json cannot be read any more (") && stderr.contains("it begins anew"), "{stderr}");
+        assert_eq!(said(0), "", "it has begun anew");
+    }
+    for suffix in [".json", ".json.minisig", ".tar.zst.age"] {
+        fs::remove_file(stores.file(25, suffix)).unwrap();
+    }
+    said(81);
+}
+
+#[test]
 fn f72_a_catalogue_that_is_emptied_is_noticed_even_without_a_cluster() {
     let stores = near_with(&[25]);
     let key = stores.public();

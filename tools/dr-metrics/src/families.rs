@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use dr_pipe::record::{Backup, Depth, Drill, Job, Kind, Manifest, Record, Run, Verified, Wal};
 
 use crate::exposition::{Metric, Page};
@@ -25,6 +25,10 @@ const BUILD: Metric = Metric::gauge("pg_dr_build_info", "What has written this: 
 const COMMON_SUCCESS: Metric = Metric::gauge("backup_last_success_timestamp", "When the newest backup was stored.");
 const COMMON_STATUS: Metric = Metric::gauge("backup_last_status", "Whether the last backup succeeded.");
 
+/// Drills of a database whose newest dump is older than this are left out, where others have younger ones: it was dropped. As
+/// dr-objectives(5) has it by default.
+const FORGET: TimeDelta = TimeDelta::days(30);
+
 /// Everything that `records` say. They may be of several clusters, and of several stores that hold the same.
 pub fn page(records: &[Record], now: DateTime<Utc>) -> Page {
     let mut page = Page::default();
@@ -46,7 +50,7 @@ pub fn page(records: &[Record], now: DateTime<Utc>) -> Page {
         known.runs.sort_by_key(|run| run.finished_at);
         known.add_backups(&mut page, cluster, now);
         known.add_runs(&mut page, cluster);
-        known.add_drills(&mut page, cluster);
+        known.add_drills(&mut page, cluster, now);
     }
     page
 }
@@ -140,15 +144,22 @@ impl<'a> Known<'a> {
         }
     }
 
-    fn add_drills(&self, page: &mut Page, cluster: &str) {
-        for drill in &self.drills {
-            let labels = [("cluster", cluster), ("drill", drill.drill.as_str())];
-            page.set(PASSED, &labels, f64::from(u8::from(drill.passed)));
-            if drill.passed {
-                page.set(RTO, &labels, drill.rto_seconds);
-                drill.rpo_seconds.into_iter().for_each(|lost| page.set(RPO, &labels, lost));
-                page.raise(LAST_SUCCESS, &[("cluster", cluster), ("kind", "drill")], seconds(drill.finished_at));
+    fn add_drills(&self, page: &mut Page, cluster: &str, now: DateTime<Utc>) {
+        for newest in Drill::newest(self.drills.iter().copied()) {
+            if !newest.is_of_today(self.backups.values().copied(), Some(FORGET), now) {
+                continue;
             }
+            let mut labels = vec![("cluster", cluster), ("drill", newest.drill.as_str())];
+            labels.extend(newest.database.as_deref().map(|database| ("database", database)));
+            page.set(PASSED, &labels, f64::from(u8::from(newest.passed)));
+            let is_such = |drill: &&&Drill| drill.passed && drill.drill == newest.drill && drill.database == newest.database;
+            if let Some(passed) = self.drills.iter().rev().find(is_such) {
+                page.set(RTO, &labels, passed.rto_seconds);
+                passed.rpo_seconds.into_iter().for_each(|lost| page.set(RPO, &labels, lost));
+            }
+        }
+        for drill in self.drills.iter().filter(|drill| drill.passed) {
+            page.raise(LAST_SUCCESS, &[("cluster", cluster), ("kind", "drill")], seconds(drill.finished_at));
         }
     }
 }

@@ -65,6 +65,36 @@ fn every_value_is_where_it_belongs() {
     assert!(!page.contains("7f3a"), "{page}");
 }
 
+/// The drill of the records, as a restore test of a database that was over in that minute of the hour.
+fn tested(database: &str, minute: u32, passed: bool) -> String {
+    let drill = EVERYTHING.lines().find(|line| line.contains(r#""type":"drill""#)).unwrap();
+    let of = if database.is_empty() { String::new() } else { format!(r#","database":"{database}""#) };
+    let drill = drill.replace(r#""drill":"pitr","cluster":"main""#, &format!(r#""drill":"restore-test","cluster":"main"{of}"#));
+    drill.replace(r#""passed":true"#, &format!(r#""passed":{passed}"#)).replace("T07:10:00Z", &format!("T08:{minute:02}:00Z"))
+        + "\n"
+}
+
+#[test]
+fn f85_a_failed_drill_of_one_database_is_not_hidden_by_a_good_one_of_another() {
+    let dumps = EVERYTHING.lines().filter(|line| line.contains(r#""database":"shop""#)).map(|line| format!("{line}\n"));
+    let shop: String = dumps.collect();
+    let crm = shop.replace(r#""database":"shop""#, r#""database":"crm""#).replace("main_dump_", "main_dump_crm");
+    let drills = tested("", 0, false) + &tested("crm", 1, true) + &tested("crm", 2, false) + &tested("shop", 3, true);
+    let values = |records: &str| -> Vec<String> {
+        let page = page(records);
+        let drills = page.lines().filter(|line| line.starts_with("pg_dr_drill_passed") || line.starts_with("pg_dr_drill_rto"));
+        drills.map(|line| line.replace(r#"cluster="main",drill="restore-test""#, "")).collect()
+    };
+    let shops = [r#"pg_dr_drill_passed{,database="shop"} 1"#, r#"pg_dr_drill_rto_seconds{,database="shop"} 540.5"#];
+    let crms = [r#"pg_dr_drill_passed{,database="crm"} 0"#, r#"pg_dr_drill_rto_seconds{,database="crm"} 540.5"#];
+    assert_eq!(values(&(drills.clone() + &shop + &crm)), [crms[0], shops[0], crms[1], shops[1]]);
+    assert_eq!(values(&drills), [crms[0], shops[0], crms[1], shops[1]], "nothing is known of dumps");
+    assert_eq!(values(&(drills.clone() + &shop)), shops, "the other was dropped");
+    let old = crm.replace("2026-01-2", "2025-11-2");
+    assert_eq!(values(&(drills + &shop + &old)), shops, "long ago, and some of its dumps are kept");
+    assert_eq!(values(&tested("", 0, false)), ["pg_dr_drill_passed{} 0"]);
+}
+
 #[test]
 fn a_success_is_absent_until_there_is_one() {
     let failed: String =

@@ -47,6 +47,10 @@ pub struct Args {
     #[arg(long, value_name = "UNIT", value_parser = unit)]
     pub unit: Option<String>,
 
+    /// How the unit has ended, as systemd calls it; with success tell that it is good again, where it was told that it failed
+    #[arg(long, value_name = "RESULT", requires = "unit")]
+    pub service_result: Option<String>,
+
     /// How channels on the network are reached.
     #[command(flatten)]
     pub post: PostArgs,

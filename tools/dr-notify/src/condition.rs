@@ -28,7 +28,7 @@ pub enum Kind {
     Check,
     /// The newest `run` record of a job.
     Run,
-    /// The newest `drill` record of its kind.
+    /// The newest `drill` record of its sort and database.
     Drill,
     /// `finding` records of one code in one store.
     Finding,
@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// Whether anybody ever says that it is well again.
+    /// Whether it is certain that somebody says when it is well again: of a unit only where its OnSuccess= has us called.
     pub fn ends(self) -> bool {
         matches!(self, Kind::Check | Kind::Run | Kind::Drill)
     }
@@ -197,7 +197,7 @@ impl Reader {
 
     fn drill(&self, drill: &Drill) -> Condition {
         let (level, state) = if drill.passed { (Level::Good, "passed") } else { (Level::Critical, "failed") };
-        let mut condition = self.bare(Kind::Drill, &drill.drill, None, (level, state));
+        let mut condition = self.bare(Kind::Drill, &drill.drill, drill.database.as_deref(), (level, state));
         condition.cluster = Some(self.name(&drill.cluster));
         condition.host = self.name(&drill.host);
         condition.message = match drill.passed {

@@ -38,7 +38,10 @@ pub fn notify(args: Args) -> Outcome {
     let conditions = if args.test {
         vec![reader.test()]
     } else if let Some(unit) = &args.unit {
-        vec![unit::condition(unit, &reader)]
+        vec![match args.service_result.as_deref() {
+            Some("success") => unit::success(unit, &reader),
+            result => unit::failure(unit, result, &reader),
+        }]
     } else {
         let (records, damaged) = records()?;
         let mut conditions = reader.conditions(records);

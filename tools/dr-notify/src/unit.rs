@@ -1,4 +1,4 @@
-//! A unit of systemd that has failed: what systemd and its journal say, where they are there to be asked.
+//! A unit of systemd that has failed, or succeeded again: what systemd and its journal say, where they are there to be asked.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -16,9 +16,19 @@ const LIMIT: Duration = Duration::from_secs(5);
 const TOLD: [(&str, &str); 4] =
     [("SERVICE_RESULT", "Result"), ("EXIT_CODE", "ExitCode"), ("EXIT_STATUS", "ExecMainStatus"), ("INVOCATION_ID", "InvocationID")];
 
+/// That it succeeded: who says so, knows.
+pub fn success(unit: &str, reader: &Reader) -> Condition {
+    let mut condition = reader.bare(Kind::Unit, unit, None, (Level::Good, "succeeded"));
+    condition.cluster = condition.cluster.or_else(|| cluster(unit));
+    condition.message = "the unit succeeded".into();
+    condition.manual = "dr(7)";
+    condition
+}
+
 /// What is known of the failure. Every part of it may be missing.
-pub fn condition(unit: &str, reader: &Reader) -> Condition {
-    let facts = facts(unit);
+pub fn failure(unit: &str, result: Option<&str>, reader: &Reader) -> Condition {
+    let mut facts = facts(unit);
+    facts.extend(result.map(|result| ("Result".to_owned(), result.to_owned())));
     let fact = |name: &str| facts.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let mut condition = reader.bare(Kind::Unit, unit, None, (Level::Critical, "failed"));
     condition.cluster = condition.cluster.or_else(|| cluster(unit));

@@ -98,6 +98,27 @@ fn one_notice_has_everything_the_worst_first() {
 }
 
 #[test]
+fn f85_a_failed_drill_of_one_database_is_told_beside_a_good_one_of_another() {
+    let (host, endpoint) = Host::with_webhook();
+    let drill = |database: &str, minute: u32, passed: bool| {
+        let drill = json!({"type": "drill", "name": format!("main_drill_{minute}"), "drill": "restore-test", "cluster": "main",
+            "database": database, "passed": passed, "started_at": "2026-01-25T03:00:00Z",
+            "finished_at": format!("2026-01-25T03:{minute}:00Z"), "operator": "root", "host": "prover", "environment": "throw-away",
+            "recipients": [], "rto_seconds": 1.0, "fetch_seconds": 0.0, "restore_seconds": 1.0, "replay_seconds": 0.0,
+            "check_seconds": 0.0, "steps": [], "issues": [], "next_actions": []});
+        format!("{drill}\n")
+    };
+    host.told(&(drill("crm", 10, false) + &drill("shop", 11, true)));
+    let event = endpoint.one().json();
+    assert_eq!(problems(&event), ["failed drill/restore-test/crm"]);
+    assert_eq!(event["problems"][0]["subject"], "crm");
+    host.told(&drill("shop", 20, true));
+    assert_eq!(endpoint.arrived().len(), 0);
+    host.told(&drill("crm", 21, true));
+    assert_eq!(problems(&endpoint.one().json()), ["cleared drill/restore-test/crm"]);
+}
+
+#[test]
 fn a_job_that_was_busy_or_stopped_says_so() {
     let (host, endpoint) = Host::with_webhook();
     let stopped =
@@ -396,6 +417,24 @@ fn a_unit_that_failed_is_told_of_with_its_last_words() {
         ("MONITOR_INVOCATION_ID", "cd34"),
     ]);
     assert_eq!(endpoint.one().json()["problems"][0]["message"], "the unit failed: timeout, status TERM");
+    // What systemctl says meanwhile counts for nothing where it is to tell of a failure; a success is told once, and then the next failure.
+    host.program("systemctl", "echo Result=success");
+    let ended = |result: &str| {
+        let output = host.tool().args(["--unit", "dr-backup@main.service", "--service-result", result]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+    };
+    ended("success");
+    let event = endpoint.one().json();
+    let problem = &event["problems"][0];
+    assert_eq!(
+        (&event["type"], &event["cluster"], &problem["status"]),
+        (&json!("dr.unit.cleared"), &json!("main"), &json!("cleared"))
+    );
+    assert_eq!((&problem["key"], &problem["message"]), (&json!("unit/dr-backup@main.service"), &json!("the unit succeeded")));
+    ended("success");
+    assert_eq!(endpoint.arrived().len(), 0);
+    ended("oom-kill");
+    assert_eq!(endpoint.one().json()["problems"][0]["message"], "the unit failed: oom-kill");
     // Programs that fail are as good as none.
     host.program("systemctl", "echo 'Result=canary'; exit 1");
     host.program("journalctl", "exit 1");

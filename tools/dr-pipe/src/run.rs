@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
+use clap::{Arg, Command, Parser};
 
 use crate::{Codes, Ended, Exit, Failure, Outcome, stop};
 
@@ -51,8 +52,15 @@ pub fn run_as<A: Parser>(codes: Codes, verb: impl FnOnce(A) -> Outcome) -> ExitC
     }
 }
 
+/// A command to which a variable that is empty is one that is not set, as it is to a shell's `${NAME:-…}`.
+fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |arg: &Arg| arg.get_env().is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
+    command.mut_subcommands(without_empty_variables)
+}
+
 fn parse<A: Parser>() -> Result<A, Exit> {
-    let mut command = A::command();
+    let mut command = without_empty_variables(A::command());
     if let Some(shell) = completion_asked_for() {
         let name = command.get_name().to_owned();
         let mut script = Vec::new();
@@ -66,7 +74,9 @@ fn parse<A: Parser>() -> Result<A, Exit> {
             |()| Exit::Good,
         ));
     }
-    A::try_parse().map_err(|error| {
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = matches.and_then(|matches| A::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    parsed.map_err(|error| {
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
             // `--help | head` closing the pipe is no error.
             drop(error.print());
@@ -79,9 +89,11 @@ fn parse<A: Parser>() -> Result<A, Exit> {
             let named: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("Usage:")).collect();
             message = format!("{message} {}", named.join(", "));
         }
+        let possible = text.lines().find_map(|line| line.trim().strip_prefix("[possible values: ")?.strip_suffix(']'));
+        let possible = possible.map(|values| format!("one of {values}; ")).unwrap_or_default();
         let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| format!("{tip}; ")).unwrap_or_default();
         let name = command.get_name();
-        Failure::new(Exit::Usage, message, format!("{tip}see `{name} --help` or `man {name}`")).print(name);
+        Failure::new(Exit::Usage, message, format!("{possible}{tip}see `{name} --help` or `man {name}`")).print(name);
         Exit::Usage
     })
 }

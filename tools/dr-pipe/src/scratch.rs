@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::Failure;
 use crate::stop::{OnStop, gate, on_stop};
+use crate::{Exit, Failure};
 
 /// A temporary directory, mode 0700; removed when dropped, and when the tool is told to stop. SIGKILL leaves it behind.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Scratch {
         let owner_alone = std::fs::Permissions::from_mode(0o700);
         let _open = gate();
         let directory = tempfile::Builder::new().prefix("dr-").permissions(owner_alone).tempdir();
-        let directory = directory.map_err(|error| Failure::io(std::env::temp_dir().display(), &error))?;
+        let directory = directory.map_err(|error| unusable(&std::env::temp_dir(), &error))?;
         let path = directory.path().to_owned();
         let on_stop = on_stop(move || remove(&path));
         Ok(Scratch { directory, _on_stop: on_stop })
@@ -35,6 +35,15 @@ impl Scratch {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+}
+
+/// That it is not there is no more missing input than that it is full.
+fn unusable(temporary: &Path, error: &std::io::Error) -> Failure {
+    let failure = Failure::io(temporary.display(), error);
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Failure::new(Exit::Io, failure.message, "TMPDIR has to name a directory that is there"),
+        _ => failure,
     }
 }
 
@@ -58,5 +67,12 @@ mod tests {
     fn f24_a_scratch_directory_is_for_its_owner_alone() {
         let scratch = Scratch::new().unwrap();
         assert_eq!(scratch.path().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn a_temporary_directory_that_is_not_there_is_no_missing_input() {
+        let failure = unusable(Path::new("/nowhere"), &std::io::Error::from(std::io::ErrorKind::NotFound));
+        assert_eq!((failure.exit, failure.hint.contains("TMPDIR")), (Exit::Io, true));
+        assert_eq!(unusable(Path::new("/tmp"), &std::io::Error::from(std::io::ErrorKind::PermissionDenied)).exit, Exit::Denied);
     }
 }

@@ -1,5 +1,6 @@
 //! Where do tools remember what they have seen? In one directory that nothing needs in order to restore.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -31,10 +32,46 @@ pub fn make(directory: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))
 }
 
-/// What was remembered under `name`; none if nothing was, or it cannot be read any more.
+/// A state file that is there, and does not say any more what was remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot be read any more ({})", self.path.display(), self.why)
+    }
+}
+
+/// What was remembered under `name`; none if nothing was, or it cannot be read any more. It is for what is only done or told once more
+/// where it is forgotten: what dr-notify has told, what dr-verify has read, whose keys a drill has proved; and for dr-check, which
+/// then counts the time that something is away from now on. Where a promise hangs on it, [`witnessed`] is to be asked.
 pub fn recall<T: DeserializeOwned>(name: &str) -> Option<T> {
-    let text = std::fs::read(directory()?.join(name)).ok()?;
-    serde_json::from_slice(&text).ok()
+    witnessed(name).ok().flatten()
+}
+
+/// What was remembered under `name`; none only if nothing was, as far as may be seen.
+///
+/// # Errors
+/// [`Lost`] where the file is there and does not say it any more. What that means, whoever asks has to say: the catalogue and
+/// dr-wal-push warn, and begin anew, as no restore and no archiving is to wait for a witness; a directory that may be an empty mount
+/// point is not made a store; and a refusal that dr-wal-receive remembers stays one.
+pub fn witnessed<T: DeserializeOwned>(name: &str) -> Result<Option<T>, Lost> {
+    directory().map_or(Ok(None), |directory| read(&directory.join(name)))
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Lost> {
+    let lost = |why: String| Lost { path: path.into(), why };
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| lost(error.to_string())),
+        // In a directory that may not be entered nothing was ever seen.
+        Err(_) if path.symlink_metadata().is_err() => Ok(None),
+        Err(error) => Err(lost(error.to_string())),
+    }
 }
 
 /// Remembers `value` under `name` (a file name), whole or not at all.
@@ -96,4 +133,27 @@ pub fn replacement(path: &Path) -> io::Result<NamedTempFile> {
     let file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     owner::hand_over(file.as_file(), path);
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_never_remembered_is_none_and_what_cannot_be_read_is_lost() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("a.json");
+        assert_eq!(read::<u8>(&path), Ok(None));
+        assert_eq!(read::<u8>(&path.join("below")), Ok(None));
+        for (text, is_lost) in [("7", false), ("", true), ("{", true), ("[7]", true), ("7 7", true)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read::<u8>(&path).is_err(), is_lost, "{text}");
+        }
+        std::fs::write(&path, "7").unwrap();
+        assert_eq!(read(&path), Ok(Some(7_u8)));
+        assert_eq!(read::<u8>(&path.join("below")), Ok(None), "its directory is none");
+        let lost = read::<u8>(scratch.path()).unwrap_err();
+        assert_eq!(lost.to_string(), format!("{} cannot be read any more ({})", scratch.path().display(), lost.why));
+    }
 }

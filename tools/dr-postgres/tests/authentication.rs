@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use dr_pipe::{Exit, Failure};
 use dr_postgres::{ConnInfo, Environment, Error, Session};
-use dr_testing::postgres::{Server, free_port};
+use dr_testing::postgres::{Server, free_port, usual_majors};
 
 fn connect_with(text: &str, variables: &[(&str, &str)]) -> Result<Session, Error> {
     let environment = Environment::new(variables.iter().copied(), None, Some("root"));
@@ -37,7 +37,7 @@ fn refused(text: &str, exit: Exit, words: &str) {
 
 #[test]
 fn every_password_method_lets_us_in_with_the_right_password_only() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let server = Server::start(major);
         let roles = "SET password_encryption = 'md5'; CREATE ROLE m LOGIN PASSWORD 'hunter2'; \
                      SET password_encryption = 'scram-sha-256'; CREATE ROLE s LOGIN PASSWORD 'hunter2'; CREATE ROLE c LOGIN PASSWORD 'hünter:2\\'; \

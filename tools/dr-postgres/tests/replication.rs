@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dr_pipe::Exit;
 use dr_postgres::wire::{Slot, Streamed, Streaming, WalStream};
 use dr_postgres::{ConnInfo, Environment, Error, Session};
-use dr_testing::postgres::{Server, majors};
+use dr_testing::postgres::{Server, majors, usual_majors};
 
 const SEGMENT: u64 = 16 << 20;
 
@@ -95,7 +95,7 @@ fn every_major_streams_what_stands_in_its_own_files_and_hears_what_is_safe() {
 
 #[test]
 fn a_timeline_that_has_ended_says_which_comes_next() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let server = Server::start_with(major, &[("wal_keep_size", "1GB")]);
         server.psql("postgres", "CREATE TABLE t(x int)");
         server.stop(false);

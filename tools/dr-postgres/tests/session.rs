@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dr_pipe::Exit;
 use dr_postgres::wire::{TransactionStatus, WHOLE_BODY_MAX};
 use dr_postgres::{ConnInfo, Environment, Error, Session, settings};
-use dr_testing::postgres::{Server, majors};
+use dr_testing::postgres::{Server, majors, usual_majors};
 
 fn open_database(server: &Server, database: &str) -> Session {
     let conn = ConnInfo::resolve(&server.conninfo(database), &Environment::default()).unwrap();
@@ -190,7 +190,7 @@ fn peak_memory() -> u64 {
 
 #[test]
 fn f55_a_server_that_dies_in_a_copy_is_unavailable_at_once() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let server = Server::start(major);
         for immediate in [true, false] {
             let mut session = open(&server);
@@ -268,7 +268,7 @@ fn f55_a_server_that_dies_while_we_send_is_unavailable() {
 
 #[test]
 fn a_command_is_cancelled_from_another_thread() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let server = Server::start(major);
         let mut session = open(&server);
         let canceller = session.canceller();

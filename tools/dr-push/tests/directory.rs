@@ -142,6 +142,33 @@ fn f22_a_store_that_is_not_mounted_is_refused() {
 }
 
 #[test]
+fn f22_where_the_stores_are_forgotten_none_is_made_until_somebody_has_looked() {
+    let world = World::new();
+    let push = |store: &str| run(world.shell(&format!("exec dr-push --to ${{STORE}}{store}")), "x");
+    stderr_of(&push(""), 0);
+    let memory = world.path("state/stores.json");
+    assert!(memory.exists());
+    for rubbish in ["", "{", "[]"] {
+        fs::write(&memory, rubbish).unwrap();
+        // What is marked is a store.
+        let stderr = stderr_of(&push(""), 0);
+        assert!(stderr.contains("stores.json cannot be read any more (") && stderr.contains("it is passed over"), "{stderr}");
+        fs::create_dir(world.path("store2")).unwrap();
+        let stderr = stderr_of(&push("2"), 78);
+        assert!(stderr.contains("nobody knows") && stderr.contains("dr-push --init"), "{stderr}");
+        assert_eq!(fs::read_dir(world.path("store2")).unwrap().count(), 0, "nothing was written into what may be a mount point");
+        fs::remove_dir(world.path("store2")).unwrap();
+        stderr_of(&push("2"), 78);
+        assert_eq!(fs::read_to_string(&memory).unwrap(), rubbish, "what it was to guard against is guarded against still");
+    }
+    stderr_of(&run(world.shell("exec dr-push --init --to ${STORE}2"), ""), 0);
+    stderr_of(&push("2"), 0);
+    fs::remove_file(&memory).unwrap();
+    stderr_of(&push("3"), 0);
+    assert_eq!(stderr_of(&push("3"), 0), "");
+}
+
+#[test]
 fn a_store_that_was_removed_from_the_same_file_system_is_made_anew_with_a_warning() {
     let world = World::new();
     let push = || world.shell("exec dr-push --to $STORE");

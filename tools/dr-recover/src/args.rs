@@ -115,7 +115,7 @@ pub struct Args {
     #[arg(long, env = "DR_ISOLATED", value_parser = FalseyValueParser::new(), conflicts_with_all = ["standby", "listen"])]
     pub isolated: bool,
 
-    /// With --start: the programs of the server [default: found by its version]
+    /// The programs of the server; their version is checked at once [default: found by its version, with --start]
     #[arg(long, value_name = "DIR", env = "DR_BINDIR")]
     pub bindir: Option<PathBuf>,
 

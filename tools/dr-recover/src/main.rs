@@ -19,10 +19,12 @@ mod recover;
 mod server;
 mod settings;
 mod stored;
+mod stores;
 mod survey;
 mod tablespaces;
 mod target;
 mod timed;
+mod told;
 mod unpack;
 mod write;
 

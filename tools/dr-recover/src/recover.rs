@@ -1,12 +1,13 @@
 //! Recovers a cluster: plans, restores, and follows the server to its target.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use dr_crypt::Identities;
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{self, Record};
-use dr_pipe::{Exit, Failure, Outcome, stop, stream, warn};
+use dr_pipe::{Exit, Failure, Outcome, stop, warn};
 
 use dr_wal::{Timeline, WalName};
 
@@ -16,8 +17,9 @@ use crate::args::{Action, Args};
 use crate::choose::{Chosen, Goal};
 use crate::isolation::Isolation;
 use crate::plan::{self, Planned};
-use crate::server::{self, Arrived, Followed, Launch, State};
+use crate::server::{self, Arrived, Fetched, Followed, Launch, State};
 use crate::write::Work;
+use crate::{stores, told};
 
 /// Does what the command line says.
 ///
@@ -32,6 +34,7 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
     if args.from.from.is_empty() {
         return Err(dr_catalogue::Error::NoStore.into());
     }
+    stores::keep_away(&args.into, &args.from.from)?;
     // Of what is not encrypted nobody needs to be able to decrypt it.
     let named = !args.identities.identities.is_empty();
     let identities = named.then(|| Identities::read(&args.identities, TOOL)).transpose().map_err(no_identity)?;
@@ -39,10 +42,11 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
     // Of a preflight root hears first what cannot be had.
     not_as_root()?;
     let plan = planned.record(args);
-    let launch = if args.start { Some(launch(args, &planned)?) } else { None };
+    // Programs that are named are looked at even where they only follow later.
+    let launch = if args.start || args.bindir.is_some() { Some(launch(args, &planned)?).filter(|_| args.start) } else { None };
     let work = Work::prepare(&planned, args)?;
     if args.preflight {
-        return print(&Record::Plan(Box::new(plan)));
+        return told::print(&Record::Plan(Box::new(plan)));
     }
     let planned_at = now();
     stop::hint(format!("the same command goes on with {}; what is half made starts no server", args.into.display()));
@@ -56,6 +60,8 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
         reached_lsn: None,
         reached_at: None,
         timeline: None,
+        socket_dir: None,
+        port: None,
         written_bytes: written.written_bytes,
         kept_bytes: written.kept_bytes,
         moved_aside: written.moved_aside.map(|path| path.display().to_string()),
@@ -69,14 +75,14 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
         let log = launch.data.join(server::LOG);
         stop::hint(format!("the server goes on by itself, and {} says how far it is", log.display()));
         start(&launch, args.wait)?;
-        recovered.state = "started".into();
+        told::started(&mut recovered, &launch);
         if args.wait {
             let arrived = wait(&launch, &planned, &work)?;
             if arrived.state == State::Promoted {
                 launch.enclose()?;
             }
             recovered.replay_seconds = Some(seconds(restored_at, now()));
-            tell(&mut recovered, &arrived);
+            told::arrived(&mut recovered, &arrived);
         }
         recovered.finished_at = now();
     }
@@ -86,8 +92,12 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
             "archive_mode is off in postgresql.auto.conf: turn it on before this server is used, as step 8 of dr-recovery(7) says",
         );
     }
-    print(&Record::Recovered(Box::new(recovered)))
+    told::print(&Record::Recovered(Box::new(recovered)))
 }
+
+/// What a shell reads as something else between the double quotes that pg_ctl puts around the path of a data directory. A server
+/// would be looked for elsewhere, and its log written there.
+const EXPANDED: &[u8] = b"$`\"\\";
 
 /// What was asked for, with absolute paths, and with what an isolated server implies.
 fn settled(args: &Args) -> Result<Args, Failure> {
@@ -95,10 +105,17 @@ fn settled(args: &Args) -> Result<Args, Failure> {
         let hint = "leave --target-action out: what is isolated may be opened";
         return Err(Failure::new(Exit::Usage, "an isolated server does not pause: nobody may connect while it replays", hint));
     }
+    let into = absolute(&args.into)?;
+    let starts = args.start || args.isolated;
+    if starts && into.as_os_str().as_bytes().iter().any(|byte| EXPANDED.contains(byte)) {
+        let message =
+            format!("{}: pg_ctl, and so the shell, reads $, `, \" and a backslash in a path as something else", into.display());
+        return Err(Failure::new(Exit::Usage, message, "name a directory without them; nothing was written"));
+    }
     Ok(Args {
-        into: absolute(&args.into)?,
+        into,
         tablespaces_below: args.tablespaces_below.as_deref().map(absolute).transpose()?,
-        start: args.start || args.isolated,
+        start: starts,
         wait: args.wait || args.isolated,
         ..args.clone()
     })
@@ -133,9 +150,10 @@ fn start(launch: &Launch, followed: bool) -> Result<(), Failure> {
 fn wait(launch: &Launch, planned: &Planned<'_>, work: &Work<'_>) -> Result<Arrived, Failure> {
     let segment_bytes = planned.survey.held.size.bytes();
     let progress = Progress::new(TOOL, Some(planned.chosen.segments as u64 * segment_bytes));
+    let mut fetched = Fetched::new(segment_bytes, planned.chosen.segments);
     let (mut raised, mut released) = (Vec::new(), false);
     let arrived = loop {
-        match launch.follow(segment_bytes, &progress)? {
+        match launch.follow(&mut fetched, &progress)? {
             Followed::Arrived(arrived) => break arrived,
             Followed::Guarded => {
                 if std::mem::replace(&mut released, true) {
@@ -195,23 +213,10 @@ fn short(chosen: &Chosen, arrived: &Arrived) -> Option<String> {
     }
 }
 
-fn tell(recovered: &mut record::Recovered, arrived: &Arrived) {
-    recovered.state = match arrived.state {
-        State::Replaying => "started",
-        State::Paused => "paused",
-        State::ShutDown => "shutdown",
-        State::Promoted => "promoted",
-    }
-    .into();
-    recovered.reached_lsn = arrived.lsn.map(|lsn| lsn.to_string());
-    recovered.reached_at = arrived.at;
-    recovered.timeline = arrived.timeline.map(|timeline| timeline.0);
-}
-
 fn launch(args: &Args, planned: &Planned<'_>) -> Result<Launch, Failure> {
     let major = planned.major().ok_or_else(|| {
         let message = format!("{} does not say which PostgreSQL it is of", planned.manifest.name);
-        Failure::new(Exit::Config, message, "start the server yourself: leave --start out; nothing was written")
+        Failure::new(Exit::Config, message, "start the server yourself: leave --start and --bindir out; nothing was written")
     })?;
     let socket_dir = args.socket_dir.as_deref().map_or_else(|| Ok(args.into.clone()), absolute)?;
     Ok(Launch {
@@ -232,9 +237,4 @@ fn absolute(path: &Path) -> Result<std::path::PathBuf, Failure> {
 
 fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
     (to - from).num_milliseconds() as f64 / 1000.0
-}
-
-fn print(record: &Record) -> Outcome {
-    record::write(&mut stream::records()?, record).map_err(|error| Failure::io("standard output", &error))?;
-    Ok(Exit::Good)
 }

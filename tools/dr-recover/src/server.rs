@@ -2,6 +2,7 @@
 //!
 //! The log, not a session, says how far it is: it needs no role, no password and no open port, and it says why it ended.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use dr_pipe::progress::Progress;
 use dr_pipe::{Exit, Failure};
 use dr_postgres::clients::Client;
-use dr_wal::{History, Lsn, Timeline, WalName};
+use dr_wal::{History, Lsn, SegmentName, Timeline, WalName};
 
 use crate::isolation::Isolation;
 use crate::settings::sh;
@@ -29,6 +30,9 @@ const GUARDED: (&str, &str) = (" \"pg_tblspc/", ": Permission denied");
 
 /// What it was replaying then.
 const MAKES: &str = " for Tablespace/CREATE: ";
+
+/// How much of a segment's name is its timeline.
+const TIMELINE_DIGITS: usize = 8;
 
 /// How long a server may take to write its postmaster.pid.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,10 +67,12 @@ pub struct Heard {
     pub timeline: Option<Timeline>,
     /// Where it is.
     pub state: State,
-    /// Names of files that were fetched.
-    pub fetched: u64,
+    /// Positions of segments that were fetched: a segment's name without its timeline.
+    pub fetched: BTreeSet<String>,
     /// What it, or dr-wal-fetch, said last before it ended.
     pub fatal: Option<String>,
+    /// The first line that says which setting is wrong.
+    pub wrong: Option<String>,
     /// The first line of dr-wal-fetch's last failure.
     pub fetch_failed: Option<String>,
     /// It was to make a tablespace, and must not before somebody has looked where.
@@ -89,6 +95,29 @@ pub enum State {
     ShutDown,
     /// It is a primary.
     Promoted,
+}
+
+/// How much of the WAL has been fetched, over all starts of a server. It asks for some segments twice, or once on each timeline,
+/// and for histories; and for one more than it needs, where the target is at the end of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    positions: BTreeSet<String>,
+    segment_bytes: u64,
+    at_most: usize,
+}
+
+impl Fetched {
+    /// None yet of `at_most` segments of that size.
+    pub fn new(segment_bytes: u64, at_most: usize) -> Self {
+        Fetched { positions: BTreeSet::new(), segment_bytes, at_most }
+    }
+
+    /// Notes what a server has said that it fetched, and gives the bytes that this adds.
+    fn add(&mut self, positions: &BTreeSet<String>) -> u64 {
+        let before = self.positions.len().min(self.at_most);
+        self.positions.extend(positions.iter().cloned());
+        (self.positions.len().min(self.at_most) - before) as u64 * self.segment_bytes
+    }
 }
 
 /// What came of following a server.
@@ -190,19 +219,17 @@ impl Launch {
         heard.too_low.is_some() || heard.guarded
     }
 
-    /// Follows the server until it has arrived. `segment_bytes` are added to `progress` for each file that it fetched.
+    /// Follows the server until it has arrived, and tells `progress` what it fetched.
     ///
     /// # Errors
     /// With its last words where it ends before: 69 where WAL could not be fetched, 66 where the target was not in the WAL, 78
     /// where its configuration does not fit this machine, else 65.
-    pub fn follow(&self, segment_bytes: u64, progress: &Progress) -> Result<Followed, Failure> {
-        let mut fetched = 0;
+    pub fn follow(&self, fetched: &mut Fetched, progress: &Progress) -> Result<Followed, Failure> {
         loop {
             // In this order: what it said before it ended is in the log.
             let alive = self.pid()?.is_some();
             let heard = self.heard();
-            progress.add(segment_bytes * heard.fetched.saturating_sub(fetched));
-            fetched = heard.fetched;
+            progress.add(fetched.add(&heard.fetched));
             if let (State::Replaying, Some((name, value))) = (heard.state, &heard.too_low) {
                 return Ok(Followed::TooLow(name.clone(), *value));
             }
@@ -290,8 +317,9 @@ impl Launch {
             true => (Exit::Refused, "a tablespace was made after the backup, and may be in use: see dr-recover(1), CAVEATS"),
             false => verdict(fatal),
         };
-        let message = match &heard.fetch_failed {
-            Some(why) if exit == Exit::Unavailable => format!("the server ended: {why}"),
+        let message = match (&heard.fetch_failed, &heard.wrong) {
+            (Some(why), _) if exit == Exit::Unavailable => format!("the server ended: {why}"),
+            (_, Some(wrong)) if fatal.contains(" contains errors") => format!("the server ended: {wrong}: {fatal}"),
             _ => format!("the server ended: {fatal}"),
         };
         let again = format!("{} start -D {}", self.pg_ctl.display(), self.data.display());
@@ -310,8 +338,9 @@ pub fn hear(log: &str) -> Heard {
         let after = |words: &str| line.split_once(words).map(|(_, rest)| rest);
         if line == STARTS {
             heard = Heard::default();
-        } else if after("LOG:  restored log file \"").is_some() {
-            heard.fetched += 1;
+        } else if let Some(rest) = after("LOG:  restored log file \"") {
+            let segment = rest.split_once('"').and_then(|(name, _)| name.parse::<SegmentName>().ok());
+            heard.fetched.extend(segment.map(|segment| segment.to_string()[TIMELINE_DIGITS..].to_owned()));
         } else if after("LOG:  recovery stopping ").is_some() {
             heard.stopped = true;
         } else if let Some(rest) = after("LOG:  last completed transaction was at log time ") {
@@ -332,6 +361,8 @@ pub fn hear(log: &str) -> Heard {
         } else if let Some(rest) = after("DETAIL:  ").filter(|rest| rest.contains(" is a lower setting than on the primary server"))
         {
             heard.too_low = too_low(rest);
+        } else if let Some(rest) = wrong_setting(line).filter(|_| heard.wrong.is_none()) {
+            heard.wrong = Some(rest.to_owned());
         } else if let Some(rest) = after(" FATAL:  ").or_else(|| after(" PANIC:  ")) {
             // A client that comes too early is told so with the same word.
             if !rest.starts_with("the database system is ") {
@@ -349,6 +380,13 @@ pub fn hear(log: &str) -> Heard {
         }
     }
     heard
+}
+
+/// What a line says of a setting that is wrong, in a file: the last words only say which file it is.
+fn wrong_setting(line: &str) -> Option<&str> {
+    let (_, rest) = [" LOG:  ", " ERROR:  "].iter().find_map(|level| line.split_once(level))?;
+    let about = ["parameter \"", "syntax error in file"].iter().any(|words| rest.contains(words));
+    about.then(|| rest.trim())
 }
 
 /// `max_connections = 100 is a lower setting than on the primary server, where its value was 200.`
@@ -417,7 +455,10 @@ mod tests {
     #[test]
     fn a_log_tells_where_the_server_is() {
         let heard = hear(PROMOTED);
-        assert_eq!((heard.state, heard.stopped, heard.fetched), (State::Promoted, true, 1));
+        assert_eq!(
+            (heard.state, heard.stopped, heard.fetched.clone()),
+            (State::Promoted, true, BTreeSet::from(["0000000000000002".into()]))
+        );
         assert_eq!((heard.timeline, heard.fatal), (Some(Timeline(10)), None));
         assert_eq!(heard.last_at, "2026-11-21T02:28:59.25Z".parse().ok());
         // Replay that waits for a setting; and a second start, whose words count.
@@ -427,6 +468,29 @@ mod tests {
         let paused = "x LOG:  recovery stopping after commit of transaction 740, time 2026-11-21 03:29:00+01\nx LOG:  pausing at the end of recovery\n";
         let heard = hear(paused);
         assert_eq!((heard.state, heard.last_at), (State::Paused, "2026-11-21T02:29:00Z".parse().ok()));
+    }
+
+    #[test]
+    fn a_replay_never_gets_farther_than_all_of_it() {
+        let restored = |names: &[&str]| -> String {
+            names.iter().map(|name| format!("x [2] LOG:  restored log file \"{name}\" from archive\n")).collect()
+        };
+        let mut fetched = Fetched::new(16, 3);
+        let names = ["00000002.history", "000000010000000000000002", "000000010000000000000003", "000000010000000000000002"];
+        assert_eq!(fetched.add(&hear(&restored(&names)).fetched), 32);
+        // Started again; then on the next timeline; and one more than was needed.
+        assert_eq!(fetched.add(&hear(&restored(&names[1..2])).fetched), 0);
+        assert_eq!(fetched.add(&hear(&restored(&["000000020000000000000003", "000000020000000000000004"])).fetched), 16);
+        assert_eq!(fetched.add(&hear(&restored(&["000000020000000000000005"])).fetched), 0);
+    }
+
+    #[test]
+    fn a_setting_that_is_wrong_is_named() {
+        let text = "x [1] LOG:  1310588928 8kB is outside the valid range for parameter \"shared_buffers\" (16 8kB .. 1073741823 8kB)\n\
+             x [1] LOG:  unrecognized configuration parameter \"other\" in file \"/d/postgresql.auto.conf\" line 9\n\
+             x [1] FATAL:  configuration file \"/d/postgresql.auto.conf\" contains errors\n";
+        assert!(hear(text).wrong.is_some_and(|wrong| wrong.contains("\"shared_buffers\" (16 8kB")));
+        assert_eq!(hear(PROMOTED).wrong, None);
     }
 
     #[test]

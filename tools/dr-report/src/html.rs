@@ -9,9 +9,9 @@ use crate::words::{moment, one_line, span};
 
 /// The page about `drills`, oldest first.
 pub fn page(drills: &[Drill]) -> String {
-    let mut histories: BTreeMap<(&str, &str), Vec<&Drill>> = BTreeMap::new();
+    let mut histories: BTreeMap<(&str, String), Vec<&Drill>> = BTreeMap::new();
     for drill in drills {
-        histories.entry((&drill.cluster, &drill.drill)).or_default().push(drill);
+        histories.entry((&drill.cluster, drill.what())).or_default().push(drill);
     }
     let title = format!("Drills of {}", clusters(drills));
     let summary: String = histories.iter().map(|((cluster, kind), history)| state(cluster, kind, history)).collect();
@@ -62,7 +62,7 @@ fn clusters(drills: &[Drill]) -> String {
     names.join(", ")
 }
 
-/// One line: how the last drill of a kind ended, and when one passed last.
+/// One line: how the last drill of a kind and database ended, and when one passed last.
 fn state(cluster: &str, kind: &str, history: &[&Drill]) -> String {
     let last = history.last().expect("a history has drills");
     let passed = history.iter().rev().find(|drill| drill.passed);
@@ -80,7 +80,7 @@ fn state(cluster: &str, kind: &str, history: &[&Drill]) -> String {
     )
 }
 
-/// RTO and RPO of one kind of drill, over time.
+/// RTO and RPO of one kind of drill of one database, over time.
 fn charts(cluster: &str, kind: &str, history: &[&Drill]) -> String {
     let points = |value: fn(&Drill) -> Option<f64>, limit: fn(&Drill) -> Option<f64>| -> Vec<_> {
         let point = |drill: &&Drill| {
@@ -112,7 +112,7 @@ fn row(drill: &Drill) -> String {
     let cells = [
         moment(drill.started_at),
         escape(&drill.cluster),
-        escape(&drill.drill),
+        escape(&drill.what()),
         format!("<span class=\"{class}\">{verdict}</span>"),
         span(drill.rto_seconds),
         optional(drill.rto_objective_seconds),

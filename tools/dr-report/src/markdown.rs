@@ -61,7 +61,7 @@ fn facts(drill: &Drill) -> String {
         ("Environment", text(&drill.environment)),
         ("Host", text(&drill.host)),
         ("Cluster", text(&drill.cluster)),
-        ("Scenario tested", text(&drill.drill)),
+        ("Scenario tested", text(&drill.what())),
         ("Backup used", optional(&drill.backup)),
         ("Moment that it shows (UTC)", drill.reached_at.map_or_else(unknown, moment)),
         ("Size of the backup in its store", size(drill.stored_bytes)),

@@ -266,6 +266,24 @@ fn the_page_shows_the_history_newest_first_and_asks_nothing_from_elsewhere() {
 }
 
 #[test]
+fn f85_each_database_has_a_history_of_its_own() {
+    let of = |database: &str, drill: Value, second: u32| {
+        let mut drill = drill;
+        drill["drill"] = json!("restore-test");
+        drill["database"] = json!(database);
+        drill["name"] = json!(format!("main_drill_20260125T03000{second}Z_7f3a"));
+        drill["finished_at"] = json!(format!("2026-01-25T03:21:4{second}Z"));
+        drill
+    };
+    let world = World::new();
+    let page = world.good(&["--html"], &[of("<crm>", failed(), 0), of("shop", drill(), 1)]);
+    assert!(page.contains("restore-test of &lt;crm&gt;</strong>: not passed, and never before (0 of 1 passed)"), "{page}");
+    assert!(page.contains("restore-test of shop</strong>: passed at 2026-01-25 03:21:41 (1 of 1 passed)"), "{page}");
+    let report = world.good(&[], &[of("shop", drill(), 1)]);
+    assert!(report.contains("| **Scenario tested** | restore-test of shop |"), "{report}");
+}
+
+#[test]
 fn several_drills_have_a_report_each_only_where_that_is_asked_for() {
     let world = World::new();
     let output = world.run(&[], &[drill(), failed()]);

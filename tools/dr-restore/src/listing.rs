@@ -11,6 +11,8 @@ const PG_CLASS: u32 = 1259;
 const PG_NAMESPACE: u32 = 2615;
 /// `pg_constraint`.
 const PG_CONSTRAINT: u32 = 2606;
+/// `pg_trigger`.
+const PG_TRIGGER: u32 = 2620;
 /// `pg_event_trigger`.
 const PG_EVENT_TRIGGER: u32 = 3466;
 
@@ -103,10 +105,12 @@ impl Listing {
         self.0.iter().any(|entry| entry.object.0 == PG_NAMESPACE && entry.what.starts_with(&beginning))
     }
 
-    /// All entries but `done`, in order: first what makes no event trigger and needs none, then event triggers with their
-    /// comments. pg_restore alone would refresh materialized views while they watch, and some forbid that or keep a log.
+    /// All entries but `done`, in order: first what makes no trigger and needs none, then triggers and event triggers with their
+    /// comments, which are restored one after another. pg_restore alone would refresh materialized views while event triggers
+    /// watch, and some forbid that or keep a log; and with `--jobs` it disables the trigger of a partition of a partition before
+    /// that of the whole tree is made, as pg_dump tells it of no dependency.
     pub fn rest(&self, done: &HashSet<u32>) -> [Vec<u32>; 2] {
-        let watches = |entry: &&Entry| entry.object.0 == PG_EVENT_TRIGGER;
+        let watches = |entry: &&Entry| [PG_TRIGGER, PG_EVENT_TRIGGER].contains(&entry.object.0);
         let triggers: HashSet<u32> = self.0.iter().filter(watches).map(|entry| entry.id).collect();
         let is_last = |entry: &&Entry| watches(entry) || entry.needs.iter().any(|need| triggers.contains(need));
         let left = self.0.iter().filter(|entry| !done.contains(&entry.id));
@@ -171,6 +175,17 @@ mod tests {
         assert_eq!(early, [vec![3450, 3451], vec![]]);
         assert_eq!(listing.rest(&early[0].iter().copied().collect()), [vec![3460, 3452, 3480], vec![3470, 3475]]);
         assert_eq!(use_list(&early[0]), "3450;\n3451;\n");
+    }
+
+    /// pg_dump writes these two of a tree where only a partition of a partition has the trigger disabled. With `--jobs`,
+    /// pg_restore would do both at once.
+    #[test]
+    fn f62_triggers_of_one_tree_are_not_made_in_parallel() {
+        let list = "5114; 2620 21671 TRIGGER public tree touch postgres\n;\tdepends on: 215\n\
+            5115; 2620 21678 TRIGGER public leaf touch postgres\n;\tdepends on: 217\n\
+            5419; 0 0 COMMENT public TRIGGER touch ON tree postgres\n;\tdepends on: 5114\n\
+            5116; 2606 21690 FK CONSTRAINT public tree tree_fkey postgres\n;\tdepends on: 215\n";
+        assert_eq!(Listing::parse(list).unwrap().rest(&HashSet::new()), [vec![5116], vec![5114, 5115, 5419]]);
     }
 
     #[test]

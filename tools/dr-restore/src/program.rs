@@ -10,8 +10,9 @@ use dr_postgres::conninfo::ChildGuard;
 
 use crate::TOOL;
 
-/// Settings of every session that pg_restore opens; it turns timeouts off itself.
-pub const OPTIONS: &str = "-c synchronous_commit=off -c default_transaction_read_only=off";
+/// Settings of every session that pg_restore opens; it turns timeouts off itself, but for its first query, and not all of them.
+pub const OPTIONS: &str = "-c synchronous_commit=off -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 \
+                           -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0";
 
 /// What pg_restore writes before the error of a statement that the server refused.
 const REFUSED: &str = "pg_restore: error: could not execute query: ERROR:";

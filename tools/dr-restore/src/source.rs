@@ -87,7 +87,7 @@ impl Request<'_> {
         }
         let signed = found.backup.signature == SignatureState::Good;
         if !signed {
-            warn(TOOL, format!("the signature of {} was not checked: no public key is known (-p FILE)", manifest.name));
+            warn(TOOL, format!("the signature of {} was not checked: no public key is known (--public-key KEY)", manifest.name));
         }
         let name = format!("{}/{}", found.store.location(), found.object_key);
         let object = found.store.reader(&found.object_key)?;

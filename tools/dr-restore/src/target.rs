@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_swap_whose_second_rename_fails_leaves_both_names_as_they_were() {
-        for major in [15, 18] {
+        for major in dr_testing::postgres::usual_majors() {
             let postgres = dr_testing::postgres::Server::start(major);
             postgres.psql("postgres", "CREATE DATABASE shop; CREATE DATABASE shop_restoring_0000");
             let conn = ConnInfo::resolve(&postgres.conninfo("postgres"), &Environment::default()).unwrap();

@@ -53,6 +53,8 @@ pub struct Cluster {
     pub log: Option<Log>,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// Whether a backup, WAL or anything of them lies there, or should.
+    pub is_there: bool,
     /// What is known of its objects.
     known: Mutex<Known>,
     /// Files of WAL in which something was found.
@@ -127,6 +129,11 @@ impl Place {
         Ok(place)
     }
 
+    /// Whether nothing of any cluster that was asked for lies there.
+    pub fn is_empty(&self) -> bool {
+        !self.clusters.iter().any(|cluster| cluster.is_there)
+    }
+
     /// Leaves the one backup that is meant, and what may be wrong with it.
     fn choose(&mut self, selector: &Selector) -> Result<(), Failure> {
         let all = || self.clusters.iter().flat_map(|cluster| &cluster.backups).map(|kept| &kept.backup);
@@ -151,6 +158,8 @@ impl Cluster {
         let Question { args, keyring, now, .. } = question;
         let trusted = keyring.of(&name)?;
         let scope = Scope { cluster: Some(name.clone()), kind: args.kind, database: None };
+        let is_instruction = |file: &Listed| file.key == name::recovery_key(&name);
+        let lies = !lying.wal.is_empty() || !lying.files.iter().all(is_instruction);
         let listing = catalogue.list(&scope)?;
         listing.warnings.iter().for_each(|warning| warn(TOOL, warning));
         let scene = Scene { store: place.store.location().to_string(), cluster: Some(name.clone()) };
@@ -171,6 +180,7 @@ impl Cluster {
             findings.extend(hidden::check(&scene, &bucket, &listing)?);
         }
         let backups = backups(&scene, listing, &lying.files, *now);
+        let is_there = lies || !findings.is_empty();
         let mut cluster = Cluster {
             scene,
             name,
@@ -178,6 +188,7 @@ impl Cluster {
             backups,
             log,
             findings,
+            is_there,
             known: Mutex::new(known),
             bad: Mutex::default(),
             gone: Mutex::default(),

@@ -128,9 +128,19 @@ fn list(findings: &[Finding]) -> String {
         for finding in findings {
             let severity = if finding.severity == Severity::Error { "error" } else { "note" };
             let offset = finding.offset_bytes.map(|offset| format!(" at byte {offset}")).unwrap_or_default();
-            let line = format!("  {severity} {}{offset}: {}", finding.code, finding.message);
+            let line = format!("  {severity} {}{}{offset}: {}", finding.code, place(finding), finding.message);
             text.push_str(&format!("{}\n    {}\n", printable(&line), printable(&finding.hint)));
         }
     }
     text
+}
+
+/// The object that a finding is about, where neither its backup nor its message names it.
+fn place(finding: &Finding) -> String {
+    let named = |object: &&String| {
+        let file = object.rsplit('/').next().unwrap_or_default();
+        let stem = file.split('.').next().unwrap_or_default();
+        finding.backup.is_some() || finding.message.contains(stem)
+    };
+    finding.object.as_ref().filter(|object| !named(object)).map(|object| format!(" {object}")).unwrap_or_default()
 }

@@ -3,11 +3,12 @@
 use std::io::{self, Read, Write};
 
 use dr_catalogue::signature;
-use dr_pipe::record::{Depth, Finding};
+use dr_pipe::record::{Depth, Finding, Severity};
 use dr_pipe::{Failure, Sha256, Tally};
-use dr_wal::{Claim, Error, History, Inventory, Item, Object, Opening, SegmentName, Shelf, Sink, WalName, header};
+use dr_wal::header::{self, Header};
+use dr_wal::{Claim, Error, History, Inventory, Item, Lsn, Object, Opening, SegmentName, SegmentSize, Shelf, Sink, WalName};
 
-use crate::finding::{Scene, on};
+use crate::finding::{self, Scene, on};
 use crate::object::Eyes;
 use crate::place::{Cluster, Place};
 use crate::wal::Log;
@@ -21,6 +22,9 @@ const PAGE_HEADER_BYTES: usize = 16;
 
 const HINT: &str =
     "nothing reads it: look at another store, or at the server's pg_wal; see what is lost in the findings about gaps";
+/// Where a recovery reads the beginning of it, and goes no further.
+const HOLE_HINT: &str =
+    "a recovery ends there: look for another copy of it in another store, or in a pg_wal; if there is none, take a base now";
 
 /// A file of WAL.
 pub struct File<'a> {
@@ -65,7 +69,7 @@ impl File<'_> {
         if opens && told == 0 && !item.claims.is_empty() && !item.objects.is_empty() && !item.is_conflict() {
             findings.extend(self.open(&shelf, item, &claims, eyes)?);
             // The same content in another encryption is what was claimed; only who decrypts it can tell.
-            let is_same = findings.is_empty() && item.objects.len() == 1;
+            let is_same = !finding::is_bad(&findings) && item.objects.len() == 1;
             if !is_same {
                 findings.extend(
                     changed
@@ -136,7 +140,7 @@ impl File<'_> {
         let only = Inventory { files: [(self.name, item.clone())].into(), ..Inventory::default() };
         let mut plain = Pages::new(&self.name);
         match shelf.copy_whole(&only, &self.name, &opening, &mut plain) {
-            Ok(Some(bytes)) => Ok(self.judge(plain, bytes, claims).map(|why| self.wrong("wal", key, why)).into_iter().collect()),
+            Ok(Some(bytes)) => Ok(self.judge(plain, bytes, claims, key).into_iter().collect()),
             Ok(None) => Ok(Vec::new()),
             Err(Error::Damaged { why, .. }) => Ok(vec![self.wrong("digest", key, why)]),
             Err(Error::Store(error)) => Err(error.into()),
@@ -146,20 +150,20 @@ impl File<'_> {
         }
     }
 
-    /// What is wrong with the plain file.
-    fn judge(&self, plain: Pages, bytes: u64, claims: &[Claim]) -> Option<String> {
-        match self.name {
+    /// What is wrong with the plain file, or worth knowing of it.
+    fn judge(&self, plain: Pages, bytes: u64, claims: &[Claim], key: &str) -> Option<Finding> {
+        let why = match self.name {
             WalName::Segment(segment) => {
                 let header = match header::check_segment(&plain.first, bytes, &segment) {
                     Ok(header) => header,
-                    Err(error) => return Some(error.to_string()),
+                    Err(error) => return Some(self.wrong("wal", key, error.to_string())),
                 };
                 let found = header.system_identifier.to_string();
                 match &self.log.system {
                     Some(system) if system.system_identifier != found => {
-                        Some(format!("it is of system {found}, and the log is of system {}", system.system_identifier))
+                        Some(format!("{segment}: it is of system {found}, and the log is of system {}", system.system_identifier))
                     }
-                    _ => plain.misplaced.map(|at| format!("the page at byte {at} of the segment is of another place in the log")),
+                    _ => return self.judge_pages(segment, &header, &plain, key),
                 }
             }
             WalName::Partial(segment) => header::check_beginning(&plain.first, &segment).err().map(|error| error.to_string()),
@@ -172,13 +176,41 @@ impl File<'_> {
                 }
             },
             WalName::Backup { .. } => None,
+        };
+        why.map(|why| self.wrong("wal", key, why))
+    }
+
+    /// What pages of another place in the log mean: the end of what a server wrote before it crashed, or a hole.
+    fn judge_pages(&self, segment: SegmentName, header: &Header, plain: &Pages, key: &str) -> Option<Finding> {
+        let at = plain.misplaced?;
+        let scene = &self.cluster.scene;
+        if plain.is_recycled && self.may_end(segment, header.segment_size, Lsn(header.page_address.0 + at)) {
+            let message = format!("{segment}: the log ends before byte {at}, and behind it are pages of an older segment");
+            let hint = "that is how a server leaves its last segment that crashed: a recovery reads it up to its end";
+            return Some(on(key, scene.note("wal", message, hint)));
         }
+        let message = format!("{segment}: the page at byte {at} is of another place in the log");
+        Some(on(key, scene.error("wal", message, HOLE_HINT)))
+    }
+
+    /// Whether the log of this timeline may have ended before `at` in this segment: nothing that is here goes on behind it, neither
+    /// WAL nor another timeline, and no base ends there.
+    fn may_end(&self, segment: SegmentName, size: SegmentSize, at: Lsn) -> bool {
+        let Log { inventory, forks, .. } = self.log;
+        let is_later = |other: SegmentName| other.timeline == segment.timeline && other > segment;
+        let later = inventory.files.keys().filter_map(WalName::segment).chain(inventory.pieces.keys().copied()).any(is_later);
+        let left_later =
+            forks.values().flatten().any(|fork| fork.parent_timeline == segment.timeline && fork.forked_at >= segment.end(size));
+        let mut bases = self.cluster.backups.iter().filter_map(|kept| kept.backup.manifest.produced.base.as_ref());
+        let needed =
+            bases.any(|base| base.timeline == segment.timeline.0 && base.stop_lsn.parse::<Lsn>().is_ok_and(|stop| stop > at));
+        !later && !left_later && !needed
     }
 
     fn changed(&self, object: &Object, others: &[Finding]) -> Finding {
         let why = others
             .iter()
-            .find(|finding| finding.object.as_deref() == Some(&object.key))
+            .find(|finding| finding.severity == Severity::Error && finding.object.as_deref() == Some(&object.key))
             .map(|finding| format!(": {}", finding.message));
         let message = format!("{} is not what was claimed for it{}", object.key, why.unwrap_or_default());
         self.wrong("digest", &object.key, message)
@@ -231,12 +263,18 @@ struct Pages {
     begun: Vec<u8>,
     /// Where the first page lies that belongs elsewhere.
     misplaced: Option<u64>,
+    /// Whether that and all that follow are what a segment of before left there, whose file was used again for this one.
+    is_recycled: bool,
 }
 
 impl Pages {
     fn new(name: &WalName) -> Self {
         let is_text = matches!(name, WalName::History(_) | WalName::Backup { .. });
-        Pages { is_text, text: Vec::new(), first: Vec::new(), at: 0, begun: Vec::new(), misplaced: None }
+        Self::empty(is_text)
+    }
+
+    fn empty(is_text: bool) -> Self {
+        Pages { is_text, text: Vec::new(), first: Vec::new(), at: 0, begun: Vec::new(), misplaced: None, is_recycled: true }
     }
 
     /// Whether the page that lies at `at` of the file belongs there. One that was never written is all zeroes.
@@ -244,9 +282,16 @@ impl Pages {
         let Ok(header) = header::read(&self.first) else { return };
         let (address, _) = self.begun[8..].as_chunks();
         let address = u64::from_ne_bytes(address[0]);
-        let written = self.begun.iter().any(|byte| *byte != 0);
-        if written && address != header.page_address.0 + at {
+        if self.begun.iter().all(|byte| *byte == 0) {
+            return;
+        }
+        let belongs = header.page_address.0 + at;
+        if address != belongs {
             self.misplaced.get_or_insert(at);
+            // The file is renamed, so that a page keeps its place in it.
+            self.is_recycled &= address < belongs && (belongs - address).is_multiple_of(header.segment_size.bytes());
+        } else if self.misplaced.is_some() {
+            self.is_recycled = false;
         }
     }
 }
@@ -287,8 +332,7 @@ impl Write for Pages {
 
 impl Sink for Pages {
     fn restart(&mut self) -> io::Result<()> {
-        let is_text = self.is_text;
-        *self = Pages { is_text, text: Vec::new(), first: Vec::new(), at: 0, begun: Vec::new(), misplaced: None };
+        *self = Self::empty(self.is_text);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::Utc;
-use dr_catalogue::Error;
+use dr_catalogue::{Error, Selector};
 use dr_crypt::Identities;
 use dr_pipe::progress::Progress;
 use dr_pipe::record::{Backup, Depth, Finding, Kind, Verified};
@@ -35,6 +35,10 @@ pub fn verify(args: &Args) -> Outcome {
     {
         return Err(Error::NotFound(selector.to_string()).into());
     }
+    if args.is_whole() && failures.is_empty() && places.iter().all(Place::is_empty) {
+        return nothing(&places, args);
+    }
+    warn_of_empty(&places, args);
     place::warn_of_unchecked(&places);
     let mut jobs = work::due(&places, args, now);
     if let Some(identities) = &identities {
@@ -71,6 +75,24 @@ fn places(question: &Question, failures: &mut Vec<Failure>) -> Result<Vec<Place>
     match failures.first() {
         Some(failure) if places.is_empty() => Err(failure.clone()),
         _ => Ok(places),
+    }
+}
+
+/// There is nothing of what was asked for: nothing is proved by that, and it is no good answer.
+fn nothing(places: &[Place], args: &Args) -> Outcome {
+    let answer = Answer::new(args.table.wanted())?;
+    places.iter().try_for_each(|place| answer.say(&place.findings, None))?;
+    if places.iter().any(|place| !place.findings.is_empty()) {
+        answer.finish()?;
+    }
+    Err(Error::NotFound(Selector::Latest.to_string()).into())
+}
+
+/// Warns of stores that hold nothing of what is in others.
+fn warn_of_empty(places: &[Place], args: &Args) {
+    for place in places.iter().filter(|place| args.is_whole() && place.is_empty()) {
+        let of = args.cluster.as_ref().map(|cluster| format!(" of {cluster}")).unwrap_or_default();
+        warn(TOOL, format!("{}: nothing{of} is there", place.store.location()));
     }
 }
 

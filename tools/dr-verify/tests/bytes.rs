@@ -305,6 +305,46 @@ fn each_store_is_told_for_itself_and_one_that_fails_hides_nothing() {
 }
 
 #[test]
+fn nothing_of_a_cluster_is_no_good_answer() {
+    let world = World::new();
+    let (near, _far) = (world.store("near"), world.store("far"));
+    let absent = |arguments: &str| {
+        let output = world.verify(arguments).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(66), 0), "{arguments}: {output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            stderr.starts_with("dr-verify: error: no backup is there\ndr-verify: hint: see whether the store, --cluster"),
+            "{stderr}"
+        );
+        assert_eq!(stderr.lines().count(), 2, "{stderr}");
+    };
+    absent("--from near,far");
+    world.dump(&near, 1, b"one");
+    for options in ["", "--table", "--remembered", "--every 7d", "--max-bytes 1", "--max-duration 1h", "--no-wal", "--kind dump"] {
+        absent(&format!("--from near,far --cluster other {options}"));
+        // A store that lacks what is in another is named.
+        let said = world.verify(&format!("--from near,far --cluster main {options}")).output().unwrap();
+        let stderr = String::from_utf8(said.stderr).unwrap();
+        assert_eq!((said.status.code(), stderr.as_str()), (Some(0), "dr-verify: warning: far: nothing of main is there\n"));
+        let all = world.verify(&format!("--from near {options}")).output().unwrap();
+        assert_eq!((all.status.code(), all.stderr.len()), (Some(0), 0), "{options}");
+    }
+    // Nothing is due any more, and WAL alone is something.
+    assert!(world.run("--from near --cluster main --every 7d --max-bytes 1", 0).stderr.is_empty());
+    let log = world.store("log");
+    world.segments(&log, 1, [1]);
+    for options in ["", "--no-wal", "--kind dump"] {
+        assert!(world.run(&format!("--from log --cluster main {options}"), 0).stderr.is_empty(), "{options}");
+    }
+    // Where a store fails, nobody knows.
+    let said = world.verify("--from far,nowhere --cluster other").output().unwrap();
+    assert_eq!(said.status.code(), Some(78));
+    // What was there and is gone is told as that.
+    fs::remove_dir_all(world.path("near/main")).unwrap();
+    assert!(world.run("--from near --cluster main", 1).codes().contains(&"rolled-back"));
+}
+
+#[test]
 fn people_get_a_table_and_the_findings_below_it() {
     let world = World::new();
     let store = world.store("store");

@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use dr_pipe::record::{Kind, Severity, WalKept};
@@ -214,15 +215,111 @@ fn with_the_key_segments_are_what_their_names_say() {
     let names = [segment(1, 2), segment(1, 3)];
     world.put(&store, &names[0], &segment_bytes(&names[0], 1));
     let mut torn = segment_bytes(&names[1], 1);
-    // The second page is one of the segment before.
-    torn[8192..8194].copy_from_slice(&0xD118_u16.to_ne_bytes());
-    torn[8200..8208].copy_from_slice(&(2 * SEGMENT + 8192).to_ne_bytes());
+    // The second page is one of the segment behind it.
+    page_of(&mut torn, 1, 4);
     world.put(&store, &names[1], &torn);
     world.put(&store, "00000002.history", b"1\t0/300080\tno recovery target specified\n");
     assert!(world.run("--from store", 0).findings.is_empty());
     let said = world.run("--from store -i identity", 1);
     assert!(said.only().code == "wal" && said.only().message.contains("page at byte 8192"), "{said:?}");
     assert!(said.only().object.as_ref().unwrap().contains(&names[1]));
+}
+
+/// Makes a page of a segment one of another segment.
+fn page_of(bytes: &mut [u8], page: usize, number: u64) {
+    let at = page * 8192;
+    bytes[at..at + 2].copy_from_slice(&0xD118_u16.to_ne_bytes());
+    bytes[at + 8..at + 16].copy_from_slice(&(number * SEGMENT + at as u64).to_ne_bytes());
+}
+
+/// Segment 5 as a server leaves it that crashed: two pages are written, and behind them are those of segment 2, whose file it was.
+fn crashed() -> Vec<u8> {
+    let mut bytes = segment_bytes(&segment(1, 5), 1);
+    page_of(&mut bytes, 1, 5);
+    (2..SEGMENT as usize / 8192 - 1).for_each(|page| page_of(&mut bytes, page, 2));
+    bytes
+}
+
+/// A cluster whose log ends with that.
+fn crashed_world() -> (World, Store) {
+    let world = World::new();
+    let store = world.store("store");
+    world.segments(&store, 1, 2..=4);
+    world.put_plain(&store, &segment(1, 5), &crashed());
+    world.base(&store, 1, 2);
+    (world, store)
+}
+
+#[test]
+fn f46_what_a_crashed_server_left_in_its_last_segment_is_no_damage() {
+    let (world, store) = crashed_world();
+    let said = world.run("--from store --content", 0);
+    let note = said.only();
+    assert!(note.severity == Severity::Note && note.message.contains("the log ends before byte 16384"), "{note:?}");
+    assert!(note.object.as_ref().unwrap().contains(&segment(1, 5)) && said.verified.iter().all(|it| it.good));
+    // A timeline that left it there, too, needs nothing of what is behind.
+    world.segments(&store, 2, 5..=6);
+    world.put_plain(&store, "00000002.history", b"1\t0/503000\tno recovery target specified\n");
+    assert_eq!(world.run("--from store --content", 0).only().severity, Severity::Note);
+    // What was only encrypted anew is still what was claimed.
+    let path = world.path(&format!("store/main/wal/00000001/{}.zst", segment(1, 5)));
+    let plain = world.path("plain");
+    fs::write(&plain, crashed()).unwrap();
+    let again = Command::new("zstd").args(["-qc19"]).arg(&plain).output().unwrap().stdout;
+    assert!(!again.is_empty() && fs::read(&path).unwrap() != again);
+    write(&path, &again);
+    assert_eq!(world.run("--from store --content", 0).only().severity, Severity::Note);
+}
+
+#[test]
+fn f46_pages_of_an_older_segment_are_a_hole_where_the_log_goes_on() {
+    type Change = fn(&World, &Store);
+    let goes_on: [(&str, Change); 5] = [
+        ("the next segment", |world, store| world.segments(store, 1, [6])),
+        ("a later segment", |world, store| world.segments(store, 1, [8])),
+        ("a piece of the next one", |world, store| world.put_piece(store, &segment(1, 6), 0..8192)),
+        ("a timeline that left it later", |world, store| {
+            world.put_plain(store, "00000002.history", b"1\t0/600080\tno recovery target specified\n");
+        }),
+        ("a base that ends there", |world, store| {
+            let mut manifest = base(1, 5, b"base");
+            manifest.produced.base.as_mut().unwrap().stop_lsn = "0/508000".into();
+            world.seal(store, &manifest, b"base");
+        }),
+    ];
+    for (what, change) in goes_on {
+        let (world, store) = crashed_world();
+        change(&world, &store);
+        let said = world.run("--from store --content", 1);
+        let found = said.findings.iter().find(|finding| finding.code == "wal").unwrap();
+        assert!(found.severity == Severity::Error && found.message.contains("page at byte 16384"), "{what}: {found:?}");
+        assert!(found.hint.contains("a recovery ends there"), "{what}: {found:?}");
+    }
+    // In the last segment: pages behind it that were written, and pages that no file that is used again holds.
+    for (page, number) in [(9, 5), (9, 7), (2, 7)] {
+        let (world, store) = (World::new(), "store");
+        let (store, mut bytes) = (world.store(store), crashed());
+        page_of(&mut bytes, page, number);
+        world.put_plain(&store, &segment(1, 5), &bytes);
+        assert_eq!(world.run("--from store --content", 1).only().severity, Severity::Error, "{page} {number}");
+    }
+    let (world, store) = (World::new(), "store");
+    let (store, mut bytes) = (world.store(store), crashed());
+    bytes[2 * 8192 + 8] += 1;
+    world.put_plain(&store, &segment(1, 5), &bytes);
+    assert_eq!(world.run("--from store --content", 1).only().severity, Severity::Error, "an address that no page has");
+}
+
+#[test]
+fn a_table_names_the_file_that_a_finding_is_about() {
+    let (world, store) = crashed_world();
+    world.segments(&store, 1, [6]);
+    write(&world.path(&format!("store/main/wal/00000001/{}.zst", segment(1, 4))), b"nothing");
+    let output = world.verify("--from store --content --table").output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    let line = |code: &str| table.lines().filter(|line| line.starts_with(&format!("  error {code}"))).collect::<Vec<_>>();
+    assert!(line("wal").len() == 1 && line("wal")[0].contains(&segment(1, 5)), "{table}");
+    assert!(!line("digest").is_empty() && line("digest").iter().all(|line| line.contains(&segment(1, 4))), "{table}");
 }
 
 #[test]

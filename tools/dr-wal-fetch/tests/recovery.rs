@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use dr_store::{Location, Store, StoreArgs};
-use dr_testing::postgres::{Server, as_server_user, own};
+use dr_testing::postgres::{Server, as_server_user, own, usual_majors};
 use dr_testing::proxy::{Fault, Proxy};
 use dr_testing::s3::{BUCKET, S3sFs, environment};
 use dr_wal::{Packed, Packing, SegmentName, Shelf, System, header};
@@ -116,7 +116,7 @@ fn of_segments(lines: &[String]) -> usize {
 
 #[test]
 fn a_server_recovers_twenty_segments_of_which_most_were_fetched_ahead() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let rig = Rig::new(major);
         rig.load(0, 20);
         let archived = rig.archive();
@@ -140,7 +140,7 @@ fn a_server_recovers_twenty_segments_of_which_most_were_fetched_ahead() {
 /// A standby goes on when the store is back: with codes above 125 it would have ended.
 #[test]
 fn f49_a_standby_survives_an_outage_and_catches_up() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let rig = Rig::new(major);
         rig.load(0, 3);
         rig.archive();
@@ -166,7 +166,7 @@ fn f49_a_standby_survives_an_outage_and_catches_up() {
 /// In recovery the same outage ends the server, and it goes on where it was once the store is back.
 #[test]
 fn f49_a_recovery_stops_at_an_outage_and_never_opens_with_rows_missing() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let rig = Rig::new(major);
         rig.load(0, 4);
         rig.archive();

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use dr_pipe::state;
+use dr_pipe::{state, warn};
 use dr_wal::{Fork, System, Timeline};
 use serde::{Deserialize, Serialize};
+
+use crate::push::TOOL;
 
 /// What is remembered of one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,9 +52,13 @@ impl Forks {
 }
 
 impl Memory {
-    /// What is remembered; nothing where nothing was, or it cannot be read.
+    /// What is remembered; nothing where nothing was. Where it cannot be read any more that is told, and it begins anew, as archiving is
+    /// not to wait for it: but a store that may not be read tells only once that it holds another server's WAL.
     pub fn recall(cluster: &str) -> Self {
-        state::recall(&file(cluster)).unwrap_or_default()
+        state::witnessed(&file(cluster)).map(Option::unwrap_or_default).unwrap_or_else(|lost| {
+            warn(TOOL, format!("{lost}: which server this cluster is, and whether it was demoted, is asked of the stores anew"));
+            Memory::default()
+        })
     }
 
     /// Keeps it for the next call.

@@ -7,7 +7,7 @@ use dr_catalogue::SigningKey;
 use dr_crypt::Recipients;
 use dr_pipe::{Exit, Failure, Outcome, Sha256, warn};
 use dr_wal::header::{self, Header};
-use dr_wal::{Packed, Packing, WalName};
+use dr_wal::{Packed, Packing, SegmentName, WalName};
 
 use crate::ahead::{self, Room};
 use crate::args::Args;
@@ -28,6 +28,10 @@ const STORING_BYTES: u64 = 24 << 20;
 
 /// Said wherever the answer is not 0.
 const STATE: &str = "it is not archived: the server keeps it, and will ask again";
+
+/// What to do where a segment is there for later alone.
+const UNWRITTEN: &str = "it was recycled for later, and nothing is written to it yet: the newest that was written is the newest by \
+                         time, which `ls -t` shows first, and not by name";
 
 /// Archives the file that PostgreSQL asks for; succeeds once it is durable in every required store.
 pub fn push(args: Args) -> Outcome {
@@ -109,7 +113,18 @@ fn header_of(asked: &Asked) -> Result<Option<Header>, Failure> {
         WalName::Segment(_) => header::check_segment(&first[..there], identity.bytes, &segment),
         _ => header::check_beginning(&first[..there], &segment),
     };
-    checked.map(Some).map_err(|error| Failure::from(error).within("pg_wal"))
+    checked.map(Some).map_err(|error| {
+        let failure = Failure::from(error).within("pg_wal");
+        match &asked.name {
+            WalName::Segment(segment) if is_unwritten(&first[..there], segment) => Failure { hint: UNWRITTEN.into(), ..failure },
+            _ => failure,
+        }
+    })
+}
+
+/// Whether nothing was written to a segment yet: it begins as it did under an earlier name.
+fn is_unwritten(first: &[u8], segment: &SegmentName) -> bool {
+    header::read(first).is_ok_and(|header| header.page_address < segment.start(header.segment_size))
 }
 
 /// Whether WAL of this server belongs into these stores.

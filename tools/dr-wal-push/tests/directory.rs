@@ -98,6 +98,21 @@ fn f45_another_server_is_refused() {
 }
 
 #[test]
+fn f45_which_server_it_was_is_not_forgotten_in_silence() {
+    let world = World::new();
+    world.ready(&name(1), &segment(1, 1));
+    stderr_of(&world.push_here(&name(1)).output().unwrap(), 0);
+    let memory = world.path("state/wal/main/memory.json");
+    assert!(memory.exists());
+    fs::write(&memory, "{").unwrap();
+    world.ready(&name(2), &segment_of(8, 1, 2, 2));
+    let stderr = stderr_of(&world.push_here(&name(2)).output().unwrap(), 65);
+    assert!(stderr.contains("memory.json cannot be read any more (") && stderr.contains("WAL is of system 8"), "{stderr}");
+    world.ready(&name(2), &segment(2, 2));
+    assert_eq!(stderr_of(&world.push_here(&name(2)).output().unwrap(), 0), "", "it has begun anew");
+}
+
+#[test]
 fn f46_what_is_no_whole_segment_is_refused() {
     let world = World::new();
     let good = segment(1, 1);
@@ -114,6 +129,20 @@ fn f46_what_is_no_whole_segment_is_refused() {
         stderr_of(&world.push_here(name).output().unwrap(), 65);
     }
     assert!(!world.path("store/main").exists(), "nothing was stored");
+}
+
+#[test]
+fn a_segment_that_was_recycled_and_not_written_yet_is_told_as_that() {
+    let world = World::new();
+    let said = |number: u32, bytes: &[u8]| {
+        world.ready(&name(number), bytes);
+        stderr_of(&world.push_here(&name(number)).output().unwrap(), 65)
+    };
+    let recycled = said(9, &segment(3, 1));
+    assert!(recycled.contains("hint: it was recycled for later") && recycled.contains("`ls -t`"), "{recycled}");
+    for other in [said(3, &segment(9, 1)), said(8, &vec![0; BYTES])] {
+        assert!(!other.contains("recycled"), "one that is ahead of its name, or lost, is no recycled one: {other}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dr_testing::postgres::{Server, majors};
+use dr_testing::postgres::{Server, usual_majors};
 
 const SETTINGS: [(&str, &str); 5] = [
     ("archive_mode", "on"),
@@ -50,7 +50,7 @@ fn compare(server: &Server, store: &Path) -> usize {
 
 #[test]
 fn f53_a_backlog_of_100_segments_is_archived_identically_under_load() {
-    for major in majors().into_iter().filter(|major| [15, 18].contains(major)) {
+    for major in usual_majors() {
         let server = Server::start_with(major, &SETTINGS);
         let home = server.socket_dir().display().to_string();
         server.psql("postgres", "create table t (i int, x text)");
@@ -72,7 +72,7 @@ fn f53_a_backlog_of_100_segments_is_archived_identically_under_load() {
 
 #[test]
 fn histories_and_partial_segments_of_a_promotion_are_archived() {
-    for major in majors().into_iter().filter(|major| [15, 18].contains(major)) {
+    for major in usual_majors() {
         let server = Server::start_with(major, &SETTINGS);
         let home = server.socket_dir().display().to_string();
         let push = format!("DR_STATE={home}/state {} %p --to {home}/store --cluster main --unencrypted", program(&server));

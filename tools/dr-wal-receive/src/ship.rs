@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dr_catalogue::SigningKey;
 use dr_crypt::Recipients;
+use dr_pipe::state::{self, Lost};
 use dr_pipe::{Backoff, Exit, Failure, warn};
 use dr_store::{Location, Store};
 use dr_wal::{Error, Identity, Packed, Packing, Shelf, Shelved, System, WalName};
@@ -106,7 +107,7 @@ impl Branch<'_> {
         let memory = format!("wal-refused-{}.json", &key[..16]);
         match Shelf::new(store, cluster).put_system(system) {
             Ok(Identity::Proved) => Ok(()),
-            Ok(Identity::Claimed) if dr_pipe::state::recall::<System>(&memory).as_ref() != Some(system) => Ok(()),
+            Ok(Identity::Claimed) if !was_refused(&state::witnessed(&memory), system) => Ok(()),
             Ok(Identity::Claimed) => {
                 let message = format!("{}: cluster {cluster} there was another system than {system}", self.location);
                 let hint =
@@ -114,7 +115,7 @@ impl Branch<'_> {
                 Err(Trouble::Fatal(Failure::new(Exit::Damaged, message, hint)))
             }
             Err(error @ Error::OtherSystem { .. }) => {
-                if let Err(error) = dr_pipe::state::remember(&memory, system) {
+                if let Err(error) = state::remember(&memory, system) {
                     warn(TOOL, format!("{memory} cannot be remembered in the state directory: {error}"));
                 }
                 Err(Trouble::Fatal(error.into()))
@@ -217,4 +218,26 @@ impl Branch<'_> {
 /// What a store does passes.
 fn passing(error: impl Into<Failure>) -> Trouble {
     Trouble::Passing(error.into())
+}
+
+/// Whether a store has refused this system before. Nothing but a refusal is remembered: one that cannot be read any more stays one.
+fn was_refused(remembered: &Result<Option<System>, Lost>, system: &System) -> bool {
+    remembered.as_ref().map_or(true, |remembered| remembered.as_ref() == Some(system))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f45_a_refusal_that_cannot_be_read_any_more_stays_one() {
+        let system =
+            |identifier: &str| System { system_identifier: identifier.into(), wal_segment_bytes: dr_wal::SegmentSize::DEFAULT };
+        let lost = Lost { path: "/state/wal-refused-1.json".into(), why: "EOF".into() };
+        for (remembered, refused) in
+            [(Ok(None), false), (Ok(Some(system("7"))), false), (Ok(Some(system("8"))), true), (Err(lost), true)]
+        {
+            assert_eq!(was_refused(&remembered, &system("8")), refused, "{remembered:?}");
+        }
+    }
 }

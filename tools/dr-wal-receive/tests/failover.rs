@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 
 use dr_pipe::Exit;
-use dr_testing::postgres::Server;
+use dr_testing::postgres::{Server, usual_majors};
 use dr_wal::{Lsn, SegmentName, Shelved, Timeline, WalName};
 use support::{Rig, SIZE, archiving, end, eventually, load};
 
@@ -17,7 +17,7 @@ fn lsn(server: &Server, sql: &str) -> Lsn {
 
 #[test]
 fn a_promotion_ends_one_timeline_and_the_next_is_gone_on_with() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let (server, rig) = (archiving(major, &[("wal_keep_size", "1GB")]), Rig::new());
         let receiver = rig.start(&server.conninfo("postgres"), &[]);
         load(&server, 2);
@@ -83,7 +83,7 @@ fn standby(primary: &Server, major: u32, conninfo: &str) -> Server {
 
 #[test]
 fn a_failover_to_another_server_is_followed_and_its_slot_is_made() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let primary = archiving(major, &[("wal_keep_size", "1GB")]);
         let standby = standby(&primary, major, &primary.conninfo("postgres"));
         let rig = Rig::new();
@@ -119,7 +119,7 @@ fn a_failover_to_another_server_is_followed_and_its_slot_is_made() {
 
 #[test]
 fn what_a_lost_primary_wrote_beyond_the_fork_is_kept_and_not_followed() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let primary = archiving(major, &[("wal_keep_size", "1GB")]);
         let standby = standby(&primary, major, "host=/nonexistent");
         let rig = Rig::new();
@@ -151,7 +151,7 @@ fn what_a_lost_primary_wrote_beyond_the_fork_is_kept_and_not_followed() {
 
 #[test]
 fn wal_that_is_gone_is_a_gap_on_record() {
-    for major in [15, 18] {
+    for major in usual_majors() {
         let (server, rig) = (archiving(major, &[("max_wal_size", "32MB"), ("min_wal_size", "32MB")]), Rig::new());
         let conn = server.conninfo("postgres");
         assert!(rig.run(&conn, &["--once"]).status.success());

@@ -12,7 +12,7 @@ use support::{Rig, SIZE, archiving, end, eventually, load, on_server};
 
 #[test]
 fn under_load_every_segment_is_what_the_server_archives_and_pieces_are_what_it_has_written() {
-    for major in [15, 18] {
+    for major in dr_testing::postgres::usual_majors() {
         let (server, rig) = (archiving(major, &[]), Rig::new());
         let conn = server.conninfo("postgres");
         let receiver = rig.start(&conn, &[]);
@@ -167,7 +167,7 @@ fn systemd_hears_when_it_is_up_and_that_it_lives() {
 
 #[test]
 fn kill_9_at_any_moment_leaves_no_gap() {
-    for major in [15, 18] {
+    for major in dr_testing::postgres::usual_majors() {
         let (server, rig) = (archiving(major, &[]), Rig::new());
         let conn = server.conninfo("postgres");
         for round in 0..5 {
@@ -191,7 +191,7 @@ fn kill_9_at_any_moment_leaves_no_gap() {
 
 #[test]
 fn a_server_that_restarts_or_crashes_is_connected_to_again() {
-    for major in [15, 18] {
+    for major in dr_testing::postgres::usual_majors() {
         let (server, rig) = (archiving(major, &[]), Rig::new());
         let receiver = rig.start(&server.conninfo("postgres"), &[]);
         load(&server, 1);
@@ -251,7 +251,7 @@ fn s3_that_dies_stops_nothing_where_one_store_is_enough() {
 
 #[test]
 fn a_commit_waits_until_its_wal_is_on_the_own_disk() {
-    for major in [15, 18] {
+    for major in dr_testing::postgres::usual_majors() {
         let (server, rig) = (archiving(major, &[]), Rig::new());
         let conn = server.conninfo("postgres");
         let receiver = rig.start(&conn, &["--synchronous", "--name", "safe"]);

@@ -103,6 +103,10 @@ impl From<Error> for Failure {
                 Exit::Damaged,
                 "usually two primaries archive to one place: find out which one is right, and ask for it with --prefer-content",
             ),
+            Error::Untrusted { why, .. } if why.starts_with("signed with key ") => (
+                Exit::Untrusted,
+                "is the public key given that of the cluster? if it is: do not use it unless you know who has written it",
+            ),
             Error::Untrusted { .. } => {
                 (Exit::Untrusted, "somebody without the key has written there: do not use it unless you know who")
             }

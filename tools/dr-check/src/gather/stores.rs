@@ -1,5 +1,7 @@
 //! What do the stores hold? All they are asked for is to list, and to read what is small.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use dr_catalogue::drills::read_drills;
 use dr_catalogue::{Catalogue, Keyring, Listing, Scope, name, order};
@@ -12,8 +14,8 @@ use super::{is_of_call, told};
 use crate::args::Args;
 use crate::{TOOL, words};
 
-/// Of so many drills the newest are read.
-const DRILLS: usize = 30;
+/// Of so many drills the newest are read, and of so many more for each database that is dumped: each has drills of its own.
+const DRILLS: (usize, usize) = (30, 3);
 
 /// Asks one store after the other.
 ///
@@ -55,9 +57,11 @@ impl Asked<'_> {
         let mut records = vec![self.trusted(&listing)];
         let backups: Vec<&Backup> = listing.entries.iter().map(|entry| &entry.backup).collect();
         records.push(Record::Storage(Box::new(self.storage(&store, &listed, &backups)?)));
+        let databases: BTreeSet<_> = backups.iter().filter_map(|backup| backup.manifest.produced.database.as_ref()).collect();
+        let drills = DRILLS.0 + DRILLS.1 * databases.len();
         records.extend(backups.into_iter().cloned().map(|backup| Record::Backup(Box::new(backup))));
         records.extend(self.wal(&store, listed)?.into_iter().map(Record::Wal));
-        let drills = read_drills(&store, cluster, self.keyring, DRILLS)?;
+        let drills = read_drills(&store, cluster, self.keyring, drills)?;
         drills.warnings.iter().for_each(|warning| warn(TOOL, warning));
         records.extend(drills.drills.into_iter().map(|drill| Record::Drill(Box::new(drill))));
         Ok(records)

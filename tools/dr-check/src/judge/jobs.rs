@@ -1,9 +1,7 @@
 //! Do the jobs run, and do drills pass?
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, TimeDelta, Utc};
-use dr_pipe::record::{Drill, Job, Run, State};
+use dr_pipe::record::{Drill, Job, Kind, Manifest, Run, State};
 
 use super::Scene;
 use super::verdict::{Verdict, above};
@@ -89,17 +87,24 @@ fn proof(scene: &Scene, job: Job) -> Option<DateTime<Utc>> {
     }
 }
 
-/// Whether the newest drill of each sort has passed, and how long it took.
+/// Whether the newest drill of each sort and database has passed, and how long it took.
 fn drills(scene: &Scene) -> Vec<Verdict> {
-    let newest: BTreeMap<&str, &Drill> = scene.facts.drills.iter().map(|drill| (drill.drill.as_str(), drill)).collect();
-    newest
-        .into_iter()
-        .flat_map(|(sort, drill)| [passed(sort, drill), rto(scene, sort, drill), rpo(scene, sort, drill)])
-        .flatten()
-        .collect()
+    let newest = Drill::newest(&scene.facts.drills).into_iter().filter(|drill| is_of_today(scene, drill));
+    newest.flat_map(|drill| [passed(drill), rto(scene, drill), rpo(scene, drill)]).flatten().collect()
 }
 
-fn passed(sort: &str, drill: &Drill) -> Option<Verdict> {
+/// Whether the database of a drill is still there, as far as anybody knows: one that is expected is, and dumps of any may be in a store
+/// that does not answer.
+fn is_of_today(scene: &Scene, drill: &Drill) -> bool {
+    let is_expected = drill.database.as_ref().is_some_and(|database| scene.objectives.databases.contains(database));
+    let is_dump = |manifest: &&Manifest| manifest.kind == Kind::Dump && manifest.produced.database == drill.database;
+    let may_be_hidden = !scene.silent().is_empty() && !scene.backups.iter().any(is_dump);
+    let forget = Some(scene.objectives.forget.0).filter(|forget| *forget > 0.0);
+    let forget = forget.map(|forget| TimeDelta::milliseconds((forget * 1000.0) as i64));
+    is_expected || may_be_hidden || drill.is_of_today(scene.backups.iter().copied(), forget, scene.now)
+}
+
+fn passed(drill: &Drill) -> Option<Verdict> {
     let at = moment(drill.finished_at);
     let verdict = if drill.passed {
         Verdict::new("drill", State::Ok, format!("it passed at {at}"))
@@ -109,25 +114,25 @@ fn passed(sort: &str, drill: &Drill) -> Option<Verdict> {
     };
     Some(
         verdict
-            .about(sort)
+            .about(drill.what())
             .hint("dr-report(1) shows what it did; until it passes, nothing proves that the backups can be restored"),
     )
 }
 
-fn rto(scene: &Scene, sort: &str, drill: &Drill) -> Option<Verdict> {
+fn rto(scene: &Scene, drill: &Drill) -> Option<Verdict> {
     let limit =
         Some(scene.objectives.rto.0).filter(|limit| *limit > 0.0).or(drill.rto_objective_seconds).filter(|_| drill.passed)?;
     let message = format!("the drill took {}, of at most {}", span(drill.rto_seconds), span(limit));
-    let verdict = Verdict::new("drill-rto", above(drill.rto_seconds, limit, State::Critical), message).about(sort);
+    let verdict = Verdict::new("drill-rto", above(drill.rto_seconds, limit, State::Critical), message).about(drill.what());
     Some(verdict.measured(drill.rto_seconds, limit, "seconds").hint("dr-report(1) shows which phase took how long"))
 }
 
 /// A restore of a dump cannot keep an objective that WAL is to keep: only what the drill itself was held against counts there.
-fn rpo(scene: &Scene, sort: &str, drill: &Drill) -> Option<Verdict> {
+fn rpo(scene: &Scene, drill: &Drill) -> Option<Verdict> {
     let promised = Some(scene.objectives.rpo.0).filter(|limit| *limit > 0.0 && drill.target.is_some());
     let limit = promised.or(drill.rpo_objective_seconds).filter(|_| drill.passed)?;
     let lost = drill.rpo_seconds?;
     let message = format!("{} would have been lost, of at most {}", span(lost), span(limit));
-    let verdict = Verdict::new("drill-rpo", above(lost, limit, State::Critical), message).about(sort);
+    let verdict = Verdict::new("drill-rpo", above(lost, limit, State::Critical), message).about(drill.what());
     Some(verdict.measured(lost, limit, "seconds").hint("back up more often, or stream WAL: dr-wal-receive(1)"))
 }

@@ -455,6 +455,54 @@ fn the_newest_drill_of_each_sort_must_pass_within_the_objectives() {
     assert_eq!(own.state("drill-rto pitr"), Some(Critical));
 }
 
+/// With a restore test of a database that was over that many seconds ago.
+fn tested(world: World, database: Option<&str>, age: i64, passed: bool) -> World {
+    world.drill(age, |drill| {
+        (drill.drill, drill.passed, drill.target) = ("restore-test".into(), passed, None);
+        drill.database = database.map(Into::into);
+    })
+}
+
+#[test]
+fn f85_a_failed_drill_of_one_database_is_not_hidden_by_a_good_one_of_another() {
+    let both = || world("").dump(10).backup(Kind::Dump, Some("crm"), 10, 1);
+    let night = tested(tested(both(), Some("crm"), 20, false), Some("shop"), 10, true);
+    let states = |world: &World| (world.state("drill restore-test of crm"), world.state("drill restore-test of shop"));
+    assert_eq!(states(&night), (Some(Critical), Some(Ok)));
+    assert_eq!(states(&tested(night, Some("crm"), 5, true)), (Some(Ok), Some(Ok)));
+    let slow = tested(both(), Some("crm"), 20, true);
+    assert_eq!(slow.state("drill-rto restore-test of crm"), None);
+    let slow = tested(world("rto = \"1m\"").dump(10).backup(Kind::Dump, Some("crm"), 10, 1), Some("crm"), 20, true);
+    assert_eq!(slow.state("drill-rto restore-test of crm"), Some(Critical));
+}
+
+#[test]
+fn a_drill_that_knows_no_database_counts_until_there_is_a_newer_one_of_its_sort() {
+    let unknown = tested(world("").dump(10), None, 20, false);
+    assert_eq!(unknown.state("drill restore-test"), Some(Critical));
+    let later = tested(unknown, Some("shop"), 10, true);
+    assert_eq!((later.state("drill restore-test"), later.state("drill restore-test of shop")), (None, Some(Ok)));
+    let other = tested(later, None, 5, true).drill(4, |drill| drill.passed = false);
+    assert_eq!((other.state("drill restore-test"), other.state("drill pitr")), (Some(Ok), Some(Critical)), "of another sort");
+}
+
+#[test]
+fn drills_of_a_database_that_was_dropped_are_forgotten_with_its_dumps() {
+    let check = "drill restore-test of crm";
+    let failed = |objectives: &str| tested(world(objectives), Some("crm"), 20, false);
+    let dumped = |age: i64| failed("").dump(10).backup(Kind::Dump, Some("crm"), age, 1);
+    assert_eq!((dumped(30 * DAY).state(check), dumped(30 * DAY + 1).state(check)), (Some(Critical), None));
+    assert_eq!(failed("").dump(10).state(check), None, "none of its dumps is left");
+    assert_eq!(failed("databases = [\"crm\"]").dump(10).state(check), Some(Critical), "it is expected");
+    let kept = failed("forget = 0").dump(10).backup(Kind::Dump, Some("crm"), 300 * DAY, 1);
+    assert_eq!(kept.state(check), Some(Critical));
+    let last = failed("").backup(Kind::Dump, Some("crm"), 300 * DAY, 1);
+    assert_eq!(last.state(check), Some(Critical), "the last of all is never forgotten");
+    assert_eq!(failed("").state(check), Some(Critical), "nothing is known of dumps");
+    assert_eq!(failed("").dump(10).silent("/far").state(check), Some(Critical), "its dumps may be there");
+    assert_eq!(dumped(31 * DAY).silent("/far").state(check), None, "they are known");
+}
+
 #[test]
 fn since_when_is_remembered_until_the_state_changes() {
     let mut world = world("").dump(LIMIT + 1);

@@ -165,6 +165,7 @@ impl World {
             name: format!("main_drill_{age}"),
             drill: "pitr".into(),
             cluster: "main".into(),
+            database: None,
             passed: true,
             started_at: at,
             finished_at: at,

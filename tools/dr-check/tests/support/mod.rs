@@ -109,9 +109,15 @@ impl World {
 
     /// A dump of the database shop, so many hours old.
     pub fn dump(&self, store: &str, hours: i64, bytes: u64) -> Manifest {
+        self.dump_of("shop", store, hours, bytes)
+    }
+
+    /// A dump of a database, so many hours old.
+    pub fn dump_of(&self, database: &str, store: &str, hours: i64, bytes: u64) -> Manifest {
         let at = rfc3339(self.at(hours));
-        let name = format!("main_dump_{}_7f3a", self.at(hours).format("%Y%m%dT%H%M%SZ"));
-        let produced = json!({"kind": "dump", "taken_at": at, "suffix": "tar.zst", "database": "shop"});
+        let mark = if database == "shop" { "7f3a" } else { database };
+        let name = format!("main_dump_{}_{mark}", self.at(hours).format("%Y%m%dT%H%M%SZ"));
+        let produced = json!({"kind": "dump", "taken_at": at, "suffix": "tar.zst", "database": database});
         self.seal(store, json!({"kind": "dump", "name": name, "object": format!("{name}.tar.zst.age"), "bytes": bytes, "taken_at": at, "stored_at": at, "produced": produced}))
     }
 

@@ -138,6 +138,16 @@ fn f64_timeouts_of_the_role_do_not_end_the_dump() {
 }
 
 #[test]
+fn f64_a_timeout_of_the_database_does_not_end_the_reading_of_roles() {
+    let server = with_rows(majors()[0]);
+    // So many that pg_dumpall cannot read them in a millisecond.
+    server.psql("postgres", "DO $$ BEGIN FOR i IN 1..3000 LOOP EXECUTE 'CREATE ROLE many' || i; END LOOP; END $$");
+    server.psql("postgres", "ALTER DATABASE postgres SET statement_timeout = '1ms'");
+    let dump = Dump::make(&server, &["postgres"]);
+    assert!(dump.read("globals.sql").contains("CREATE ROLE many3000;"));
+}
+
+#[test]
 fn a_wrong_command_line_is_two_lines_and_64() {
     let server = Server::start(majors()[0]);
     for args in [&["--level", "99", "postgres"][..], &["--bogus"], &["-t", "a.b.c.d", "postgres"]] {

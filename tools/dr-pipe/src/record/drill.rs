@@ -1,7 +1,11 @@
 //! `step` and `drill`: what a drill has done, and whether it has proved anything.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+
+use super::{Kind, Manifest};
 
 /// What part of a recovery a step belongs to; its time counts there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -49,6 +53,9 @@ pub struct Drill {
     pub drill: String,
     /// The cluster whose backups were proved.
     pub cluster: String,
+    /// The database that was restored, of a dump.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database: Option<String>,
     /// Whether all steps passed, and all that were required are among them.
     pub passed: bool,
     /// When the drill began.
@@ -113,4 +120,43 @@ pub struct Drill {
     pub issues: Vec<String>,
     /// What is to be done next, in words.
     pub next_actions: Vec<String>,
+}
+
+impl Drill {
+    /// What was done, and with which database: `restore-test of shop`.
+    pub fn what(&self) -> String {
+        match &self.database {
+            Some(database) => format!("{} of {database}", self.drill),
+            None => self.drill.clone(),
+        }
+    }
+
+    /// The newest drill of each sort and database, of `drills` that stand oldest first: one that failed is not hidden by one of another
+    /// database. A drill that does not know its database counts until there is a newer one of its sort.
+    pub fn newest<'a>(drills: impl IntoIterator<Item = &'a Drill>) -> Vec<&'a Drill> {
+        let mut newest: BTreeMap<(&str, Option<&str>), &Drill> = BTreeMap::new();
+        for drill in drills {
+            newest.remove(&(drill.drill.as_str(), None));
+            newest.insert((&drill.drill, drill.database.as_deref()), drill);
+        }
+        newest.into_values().collect()
+    }
+
+    /// Whether the database of this drill is still dumped, as `backups` show: one that was dropped, or whose newest dump is older than
+    /// `forget` while others have younger ones, is to alarm nobody for ever. Where no dump is known, nothing is known of that.
+    pub fn is_of_today<'a>(
+        &self,
+        backups: impl IntoIterator<Item = &'a Manifest>,
+        forget: Option<TimeDelta>,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let (mut newest, mut own) = (None, None);
+        for dump in backups.into_iter().filter(|backup| backup.kind == Kind::Dump) {
+            newest = newest.max(Some(dump.taken_at));
+            if dump.produced.database == self.database {
+                own = own.max(Some(dump.taken_at));
+            }
+        }
+        self.database.is_none() || newest == own || own.is_some_and(|own| forget.is_none_or(|forget| now - own <= forget))
+    }
 }

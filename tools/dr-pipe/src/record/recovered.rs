@@ -68,6 +68,12 @@ pub struct Recovered {
     /// The timeline of the promoted server.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeline: Option<u32>,
+    /// The directory of the server's socket; only where one was started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub socket_dir: Option<String>,
+    /// The port of that server, also a part of its socket's name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub port: Option<u16>,
     /// Bytes of files that were written.
     pub written_bytes: u64,
     /// Bytes of files that were there already, and proved equal.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{MAJORS, Source, run, wait_for};
+use crate::fixture::{Source, run, wait_for};
 
 #[test]
 fn f79_a_directory_that_is_not_empty_is_left_alone() {
@@ -33,6 +33,34 @@ fn f79_a_directory_that_is_not_empty_is_left_alone() {
 }
 
 #[test]
+fn f79_a_store_is_never_moved_nor_written_to() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    source.shell("mkdir -p around && cp -a store around/store && ln -s around/store link");
+    let before = source.shell("find store around | sort; ls -A");
+    for (into, from, why) in [
+        ("store", "store", "it is a store of backups"),
+        ("store/main", "store", "it lies in the store store"),
+        ("store/new/x", "store", "it lies in the store store"),
+        ("around", "around/store", "the store around/store lies in it"),
+        // Read from elsewhere, they are stores all the same.
+        ("around", "store", "around/store lies in it"),
+        ("link", "store", "it is a store of backups"),
+        ("link/new", "store", "it lies in the store "),
+    ] {
+        for more in [&["--move-aside"][..], &["--delta"], &[], &["--preflight"]] {
+            let ran = run(source.recover(into, more).env("DR_FROM", "").args(["--from", from]));
+            let said = ran.ends(80);
+            assert!(said.contains(why) && !said.contains("--move-aside") && said.contains("nothing was written"), "{into}: {said}");
+        }
+    }
+    assert_eq!(source.shell("find store around | sort; ls -A"), before);
+    run(&mut source.recover("beside", &["--preflight"])).ends(0);
+}
+
+#[test]
 fn a_directory_is_not_made_by_root() {
     let source = Source::start(15);
     source.base();
@@ -46,7 +74,7 @@ fn a_directory_is_not_made_by_root() {
 
 #[test]
 fn tablespaces_go_where_they_are_told() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let source = Source::start(major);
         source.shell("mkdir -m 700 here there taken; touch taken/file");
         let here = source.path("here").display().to_string();
@@ -94,6 +122,17 @@ fn configuration_from_elsewhere_comes_into_the_directory() {
     assert_eq!(recovered.sql("SHOW hba_file"), source.path("x/pg_hba.conf").display().to_string());
     assert_eq!((recovered.sql("SHOW work_mem"), recovered.sql("SHOW maintenance_work_mem")), ("5MB".into(), "7MB".into()));
     assert_eq!(recovered.rows(), "1");
+}
+
+#[test]
+fn a_setting_that_does_not_fit_is_named() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    let ran = run(&mut source.recover("x", &["--start", "--wait", "--set", "shared_buffers=9999GB"]));
+    let first = ran.ends(78).lines().find(|line| line.starts_with("dr-recover: error: ")).unwrap();
+    assert!(first.contains("parameter \"shared_buffers\""), "{}", ran.stderr);
 }
 
 #[test]

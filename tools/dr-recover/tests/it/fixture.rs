@@ -10,9 +10,6 @@ use dr_testing::postgres::{Server, as_server_user, bin_dir, own};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The majors that every test of recovery runs on.
-pub const MAJORS: [u32; 2] = [15, 18];
-
 const PROGRAMS: [&str; 8] = ["dr-base", "dr-encrypt", "dr-push", "dr-run", "dr-seal", "dr-wal-push", "dr-wal-fetch", "dr-recover"];
 
 /// A server whose WAL goes to a directory store.

@@ -20,6 +20,8 @@ fn f48_a_moment_between_a_fork_and_what_came_after_it_is_told() {
     assert!(said.contains("timeline 2 left timeline 1 at ") && said.contains("--timeline 1 has what was done"), "{said}");
     let (recovered, record) = source.arrive("newest", &["--target-time", &between]);
     assert_eq!((recovered.rows().as_str(), record["target_timeline"].as_u64()), ("1", Some(2)));
+    let (socket, port) = (&record["socket_dir"], &record["port"]);
+    assert_eq!((socket.as_str(), port.as_u64()), (source.path("newest").to_str(), Some(5432)));
     let (recovered, _) = source.arrive("older", &["--target-time", &between, "--timeline", "1"]);
     assert_eq!(recovered.rows(), "1 2");
     // Of a moment before the fork, and of one that the newer timeline has lived, there is nothing to tell.
@@ -43,4 +45,40 @@ fn f48_a_moment_between_a_fork_and_what_came_after_it_is_told() {
     let fork = hint.split_once("--target-lsn ").and_then(|(_, rest)| rest.split_once(' ')).expect("where the fork is").0;
     let (recovered, _) = source.arrive("fork", &["--timeline", "1", "--target-lsn", fork, "--exclusive"]);
     assert_eq!(recovered.rows(), "1");
+}
+
+/// Recovers with the script of RECOVERY.txt and nothing of ours; gives what it printed, and the rows.
+fn stock(source: &Source, into: &str, settings: &str) -> (String, String) {
+    let bin = source.server.bin_dir().display().to_string();
+    let printed = source.shell(&format!(
+        "export PATH={bin}:/usr/bin:/bin; sed -n '/^--8<-- restore-base.sh$/,/^-->8--$/p' store/main/RECOVERY.txt | sed '1d;$d' > script
+         export OBJECT=$(echo store/main/base/*.age) WAL=store/main/wal KEY=identity PUBLIC_KEY=main.pub PGDATA={into} WORK=work_{into}
+         {settings} sh script > said 2>&1 || {{ cat said work_{into}/server.log >&2; exit 1; }}; cat said"
+    ));
+    let rows = source.sql("SELECT string_agg(n::text, ' ' ORDER BY n) FROM t");
+    source.shell(&format!("{bin}/pg_ctl stop -s -D {into} -m fast"));
+    (printed, rows)
+}
+
+#[test]
+fn f48_stock_tools_come_to_a_later_moment_of_a_timeline_that_was_left() {
+    let source = Source::start(18);
+    source.base();
+    source.row(1);
+    source.archived();
+    let at = source.now();
+    source.row(2);
+    let between = source.now();
+    source.archived();
+    source.row(3);
+    source.archived();
+    source.branch(&at, 20);
+    let target = format!("TARGET='{}'", between.replace('T', " ").replace('Z', " UTC"));
+    let (printed, rows) = stock(&source, "latest", &target);
+    assert!(printed.contains("\ntimeline 2 left timeline 1 at 0/") && printed.contains("\nTIMELINE is latest"), "{printed}");
+    assert_eq!(rows, "1");
+    let (_, rows) = stock(&source, "older", &format!("{target} TIMELINE=1"));
+    assert_eq!(rows, "1 2");
+    let refused = run(source.tool("/bin/sh").arg("script").envs([("TIMELINE", "'x"), ("PATH", "/usr/bin:/bin")]));
+    assert!(refused.stderr.contains("STOP: TIMELINE is a number, current or latest"), "{}", refused.stderr);
 }

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::fixture::{MAJORS, Recovered, Source, run};
+use crate::fixture::{Recovered, Source, run};
 
 /// Does what a hostile server's files can say. It goes on by what it has read before.
 fn turn_hostile(source: &Source) {
@@ -41,7 +41,7 @@ fn program(sql: impl Fn(&str) -> String, command: &str) -> String {
 
 #[test]
 fn f84_an_isolated_server_reaches_nothing_whatever_its_backup_says() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let source = Source::start_with(major, &[("listen_addresses", "127.0.0.1"), ("wal_level", "logical")]);
         let port = source.server.port();
         source.sql("CREATE DATABASE hostile");

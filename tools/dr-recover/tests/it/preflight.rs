@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use dr_testing::postgres::bin_dir;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{Recovered, Source, run, wait_for};
@@ -40,6 +41,28 @@ fn a_preflight_refuses_what_the_real_run_would() {
     let dump = record["name"].as_str().unwrap();
     let ran = run(&mut source.recover("y", &["--backup", dump]));
     assert!(ran.ends(66).contains(&format!("hint: dr-restore {dump} restores it")), "{}", ran.stderr);
+}
+
+#[test]
+fn programs_of_another_version_are_refused_before_anything_is_written() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    let other = bin_dir(18).unwrap().display().to_string();
+    for more in [&["--preflight"][..], &["--preflight", "--start"], &[]] {
+        let ran = run(source.recover("x", &["--bindir", &other]).args(more));
+        assert!(ran.ends(78).contains("the backup is of PostgreSQL 15"), "{}", ran.stderr);
+    }
+    let ours = source.server.bin_dir().display().to_string();
+    let ran = run(&mut source.recover("x", &["--preflight", "--start", "--wait", "--bindir", &ours]));
+    assert_eq!(ran.record()["type"], "plan");
+    // On a terminal.
+    let told = source.shell(
+        "script -qec 'dr-recover --from store --cluster main -i identity -p main.pub --into x --preflight' /dev/null < /dev/null",
+    );
+    assert!(told.contains("possible: main_base_") && told.contains("; latest_at, the last commit"), "{told}");
+    assert!(!source.path("x").exists());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::fixture::{MAJORS, Recovered, Source, run};
+use crate::fixture::{Recovered, Source, run};
 
 /// Adds a tablespace with a table in it.
 fn make(source: &Source, name: &str) -> String {
@@ -26,7 +26,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn f79_a_tablespace_of_a_living_server_is_never_replayed_into() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let source = Source::start(major);
         source.base();
         source.row(1);
@@ -85,7 +85,7 @@ fn check(recovered: &Recovered, into: &str, source: &Source) {
 
 #[test]
 fn tablespaces_that_are_made_by_the_replay_find_their_directories() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let source = Source::start(major);
         make(&source, "known");
         source.base_with("--with-wal");

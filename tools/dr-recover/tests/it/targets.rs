@@ -6,11 +6,11 @@ use dr_catalogue::SigningKey;
 use dr_store::{Store, StoreArgs};
 use dr_wal::{Lsn, Packing, SegmentName, SegmentSize, Shelf, Timeline};
 
-use crate::fixture::{MAJORS, Source, run};
+use crate::fixture::{Source, run};
 
 #[test]
 fn f83_every_target_is_reached_to_the_row() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let source = Source::start(major);
         let base = source.base();
         source.row(1);
@@ -65,7 +65,7 @@ fn a_server_pauses_or_stops_at_the_target_if_it_is_told_so() {
 
 #[test]
 fn an_idle_database_is_recovered_to_a_moment_after_its_last_commit() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let source = Source::start(major);
         source.base();
         source.row(1);

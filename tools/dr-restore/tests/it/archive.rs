@@ -1,8 +1,8 @@
 //! Dumps of dr-dump.
 
-use dr_testing::postgres::Server;
+use dr_testing::postgres::{Server, usual_majors};
 
-use crate::fixture::{MAJORS, Place, hotel, run};
+use crate::fixture::{Place, hotel, run};
 
 /// Fingerprints by other means than ours: every table's rows as text, sorted. Left out are the table whose columns
 /// pg_dump puts into another order, as it does with a column that a parent got after its child, and partitions by the hash
@@ -33,7 +33,7 @@ const SEQUENCES: &str = "SELECT schemaname, sequencename, last_value FROM pg_seq
 
 #[test]
 fn a_whole_database_comes_back_as_it_was() {
-    for major in MAJORS {
+    for major in usual_majors() {
         let place = Place::new(major);
         hotel(&place.server);
         let archive = place.file("hotel.tar.zst", place.dr_dump(&["hotel"]));
@@ -58,7 +58,7 @@ fn a_whole_database_comes_back_as_it_was() {
 
 #[test]
 fn f62_f63_every_kind_of_object_comes_back() {
-    for major in MAJORS {
+    for major in usual_majors() {
         let place = Place::new(major);
         let sample = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sample/every-object.sql");
         place.server.psql("postgres", "CREATE DATABASE every TEMPLATE template0");
@@ -115,7 +115,7 @@ fn several_pieces_in_binary_are_one_copy() {
 
 #[test]
 fn what_pg_restore_alone_would_make_in_the_wrong_order_comes_back() {
-    for major in MAJORS {
+    for major in usual_majors() {
         let place = Place::new(major);
         place.server.psql("postgres", "CREATE DATABASE odd TEMPLATE template0");
         // pg_dump puts the function before the rows, though it needs the primary key by way of the view; and pg_restore refreshes

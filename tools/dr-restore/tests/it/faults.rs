@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::{MAJORS, Place, run};
+use crate::fixture::{Place, run};
 
 #[test]
 fn f68_f69_nothing_is_left_of_a_damaged_archive() {
@@ -67,7 +67,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 #[test]
 fn f81_a_restore_that_is_killed_leaves_no_database_of_that_name_and_can_be_run_again() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         place.server.psql("postgres", SLOW);
         let archive = place.file("slow.tar.zst", place.dr_dump(&["slow"]));
@@ -162,7 +162,7 @@ fn a_server_that_goes_away_midway_is_told_with_what_may_be_left() {
 
 #[test]
 fn f85_the_proof_finds_rows_that_code_in_the_dump_has_changed() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         place.server.psql(
             "postgres",
@@ -255,7 +255,7 @@ const UNLOADABLE: &str = "
 
 #[test]
 fn what_the_server_refuses_ends_a_restore_unless_it_is_to_keep_going() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         place.server.psql("postgres", UNLOADABLE);
         let dumps = [place.file("odd.tar.zst", place.dr_dump(&["odd"])), place.file("odd.dump", place.pg_dump(&["-Fc", "odd"]))];

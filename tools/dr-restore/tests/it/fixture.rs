@@ -10,9 +10,6 @@ use std::sync::OnceLock;
 use dr_testing::postgres::Server;
 use tempfile::TempDir;
 
-/// The majors that every test runs on.
-pub const MAJORS: [u32; 2] = [15, 18];
-
 /// A server and a place for files.
 pub struct Place {
     pub server: Server,

@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::fixture::{MAJORS, Place, run};
+use crate::fixture::{Place, run};
 
 /// A database with what dumps trip over, of its own small size.
 const SHOP: &str = "
@@ -30,7 +30,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn dumps_of_every_format_come_back_from_files_and_pipes() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         place.server.psql("postgres", SHOP);
         let expected = (place.definitions("shop"), place.server.psql("shop", SUM));
@@ -64,7 +64,7 @@ fn dumps_of_every_format_come_back_from_files_and_pipes() {
 
 #[test]
 fn missing_roles_are_told_before_anything_is_written() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         place.server.psql("postgres", SHOP);
         place.server.psql("shop", "CREATE ROLE reader; GRANT SELECT ON guest TO reader");
@@ -165,7 +165,7 @@ fn f77_psql_takes_no_command_from_a_script_however_it_is_hidden() {
 
 #[test]
 fn a_dump_that_fails_midway_leaves_nothing_unless_it_is_to_be_kept() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         let file =
             place.file("bad.sql", "CREATE TABLE t (id integer);\nINSERT INTO t VALUES (1);\nINSERT INTO nowhere VALUES (1);\n");

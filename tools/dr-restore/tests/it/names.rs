@@ -1,6 +1,6 @@
 //! Nothing is overwritten: what the new database is called, and what becomes of the old one.
 
-use crate::fixture::{MAJORS, Place, run};
+use crate::fixture::{Place, run};
 
 /// Two versions of a database, as SQL scripts.
 fn scripts(place: &Place) -> (String, String) {
@@ -10,7 +10,7 @@ fn scripts(place: &Place) -> (String, String) {
 
 #[test]
 fn f79_a_database_that_exists_is_left_alone() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         let (one, two) = scripts(&place);
         run(&mut place.restore(&[&one, "--into", "shop"]), b"").record();
@@ -23,7 +23,7 @@ fn f79_a_database_that_exists_is_left_alone() {
 
 #[test]
 fn swap_keeps_the_old_database_under_a_dated_name() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         let (one, two) = scripts(&place);
         let fresh = run(&mut place.restore(&[&one, "--into", "shop", "--swap"]), b"").record();
@@ -39,7 +39,7 @@ fn swap_keeps_the_old_database_under_a_dated_name() {
 
 #[test]
 fn a_database_in_use_is_swapped_only_when_its_sessions_may_be_cut_off() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         let (one, two) = scripts(&place);
         run(&mut place.restore(&[&one, "--into", "shop"]), b"").record();
@@ -68,7 +68,7 @@ fn a_database_in_use_is_swapped_only_when_its_sessions_may_be_cut_off() {
 
 #[test]
 fn a_name_that_reads_like_a_connection_string_is_a_name() {
-    for major in MAJORS {
+    for major in dr_testing::postgres::usual_majors() {
         let place = Place::new(major);
         let (script, _) = scripts(&place);
         run(&mut place.restore(&[&script, "--into", "one"]), b"").record();

@@ -77,7 +77,8 @@ fn device_of(root: &Path) -> Result<u64, Error> {
 /// Opens the store at `path`, making it one where this host has not seen it before; gives its canonical path and warnings.
 pub(super) fn open_for_write(path: &Path) -> Result<(PathBuf, Vec<String>), Error> {
     let (root, found) = look(path)?;
-    match judge(&found, device_of(&root)?, recall().get(&name_of(&root))) {
+    let known = recall(path, &found)?;
+    match judge(&found, device_of(&root)?, known.get(&name_of(&root))) {
         Verdict::Refuse(why) => Err(Error::NotMounted { store: path.display().to_string(), why: why.into() }),
         Verdict::Create => {
             let mut warnings = vec![format!("{} was no store before: it is one now, marked by {MARKER}", path.display())];
@@ -174,7 +175,11 @@ fn adopt(root: &Path, found: Found) -> Result<Option<String>, Error> {
         }
     };
     let seen = Seen { id, device: device_of(root)? };
-    let mut known = recall();
+    let mut known: BTreeMap<String, Seen> = match state::witnessed(STATE) {
+        Ok(known) => known.unwrap_or_default(),
+        // Written anew, it would vouch for this one, and let any other that is not mounted pass.
+        Err(lost) => return Ok(Some(format!("{lost}: it is passed over; once all stores are mounted, remove it"))),
+    };
     if known.insert(name_of(root), seen.clone()) == Some(seen) {
         return Ok(None);
     }
@@ -213,8 +218,19 @@ fn mark(root: &Path) -> Result<String, Error> {
     }
 }
 
-fn recall() -> BTreeMap<String, Seen> {
-    state::recall(STATE).unwrap_or_default()
+/// What was seen at each path.
+///
+/// # Errors
+/// [`Error::NotMounted`] where that is forgotten, and there is no marker: the store that was there may not be mounted.
+fn recall(path: &Path, found: &Found) -> Result<BTreeMap<String, Seen>, Error> {
+    match (state::witnessed(STATE), found) {
+        (Ok(known), _) => Ok(known.unwrap_or_default()),
+        (Err(_), Found::Marked(_)) => Ok(BTreeMap::new()),
+        (Err(lost), Found::Nothing | Found::Unmarked) => Err(Error::NotMounted {
+            store: path.display().to_string(),
+            why: format!("it is no store now, and whether it was one before nobody knows: {lost}"),
+        }),
+    }
 }
 
 fn name_of(root: &Path) -> String {
