@@ -163,5 +163,8 @@ comes_back() {
         [[ $output == "usage: init CLUSTER "* ]]
     done
     run -64 as_plain "$HOST/lib/dr/init" main --to "$HOST/run/store" --databases 'shop $(reboot)'
+    run -64 as_plain "$HOST/lib/dr/init" main --to "$HOST/run/store" --recipient age1foo
+    [[ $output == *'recipient "age1foo": neither an age nor an ssh public key'* ]]
+    [ "$(id -u)" != 0 ] || run -78 on_host "$HOST/lib/dr/init" main --to "$HOST/run/store" --user nobody-of-that-name
     [ ! -e "$HOST/run/etc" ]
 }

@@ -8,6 +8,7 @@ load drills
     back_up
     echo "SELECT count(*) > 100 FROM hotel.reservation; SELECT 'ok: ' || count(*) FROM hotel.guest;" >etc/main.assertions.sql
     run -0 drill restore-test main latest --database shop
+    [[ ${lines[-2]} == PASSED* ]]
     [[ ${lines[-1]} == "$PWD/reports/main_drill_"*.md ]]
     grep -q '^\*\*PASSED' reports/*.md
     [ "$(said '.passed, (.steps | map(.name) | join(" "))')" = "true backup server restore fingerprint amcheck assertions" ]
