@@ -6,7 +6,7 @@ use dr_pipe::record::Extent;
 use dr_pipe::{Exit, Failure};
 
 /// How it is said that a key other than a trusted one has signed.
-pub(crate) const OTHER_KEY: &str = "signed with key ";
+pub const OTHER_KEY: &str = "signed with key ";
 /// How it is said that something is no public key.
 pub(crate) const NO_PUBLIC_KEY: &str = "not a minisign public key: ";
 

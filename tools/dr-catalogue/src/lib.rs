@@ -25,7 +25,7 @@ pub use dr_pipe::args::moment;
 pub use args::{CatalogueArgs, ClusterArgs, FromArgs, PublicKeyArgs, SigningKeyArgs};
 pub use catalogue::{Catalogue, Found};
 pub use chain::Chain;
-pub use error::Error;
+pub use error::{Error, OTHER_KEY};
 pub use key::{PublicKey, SigningKey};
 pub use keyring::Keyring;
 pub use listing::{Entry, Listing, Marked};

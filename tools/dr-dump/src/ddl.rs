@@ -1,7 +1,6 @@
 //! Definitions: PostgreSQL's own pg_dump writes them, on our snapshot.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -17,6 +16,7 @@ use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
+use dr_postgres::quote::connection_string;
 use rustix::process::Pid;
 
 /// What is needed to have the definitions written.
@@ -91,7 +91,7 @@ impl<'a> Ddl<'a> {
         let command = |passwords: bool| {
             let mut command = Command::new(&self.clients.pg_dumpall.path);
             command.args(["--globals-only", "--no-password"]).arg("--file").arg(file).current_dir(scratch.path());
-            command.arg(format!("--database={}", as_connection_string(self.conn.database())));
+            command.arg(format!("--database={}", connection_string(self.conn.database())));
             command.arg(format!("--encoding={encoding}"));
             if !passwords {
                 command.arg("--no-role-passwords");
@@ -115,8 +115,7 @@ impl<'a> Ddl<'a> {
     /// Runs a child on the same connection to its end. What it says on stderr is quoted where it fails, else passed on as
     /// a warning; pg_dump's advice about circular foreign keys is left out, as our restores load data before constraints.
     fn run(&self, mut command: Command) -> Result<(), Failure> {
-        let guard = self.conn.child(&mut command)?;
-        unhurried(&mut command);
+        let guard = self.conn.unhurried_child(&mut command, "")?;
         let name =
             Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -174,20 +173,6 @@ impl<'a> Ddl<'a> {
             "please report the patterns used; nothing was published",
         ))
     }
-}
-
-/// Frees a child of the timeouts that a role or database has: pg_dump lifts most of them, but only after its first statement,
-/// and pg_dumpall lifts none.
-fn unhurried(command: &mut Command) {
-    let known = command.get_envs().find(|(name, _)| *name == "PGOPTIONS").and_then(|(_, value)| value);
-    let mut options = known.map_or_else(OsString::new, OsString::from);
-    options.push(" -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0");
-    command.env("PGOPTIONS", options);
-}
-
-/// A database's name as a connection string: pg_dumpall would take one that has `=` in it for such a string itself.
-fn as_connection_string(database: &str) -> String {
-    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// The OID in a line of `pg_restore --list` that stands for a table: `219; 1259 16390 TABLE public guests postgres`.

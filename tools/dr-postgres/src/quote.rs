@@ -18,6 +18,12 @@ pub fn literal(text: &str) -> String {
     if text.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
+/// A database's name as a connection string, for programs that take a bare name with `=` in it, or the beginning of a URI, for one
+/// itself: that could lead to another server.
+pub fn connection_string(database: &str) -> String {
+    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
 /// The value of a setting as `ALTER DATABASE … SET` wants it. Parameters that are lists of quoted names are stored with
 /// their quotes (PostgreSQL's variable_is_guc_list_quote) and become lists of literals, as an identifier cannot be empty;
 /// all others are one literal.
@@ -95,6 +101,11 @@ mod tests {
         assert_eq!(setting("temp_tablespaces", ""), "''");
         assert_eq!(setting("search_path", "\"a"), "'\"a'");
         assert_eq!(setting("my.list", "a, b"), "'a, b'");
+    }
+
+    #[test]
+    fn no_name_of_a_database_leads_elsewhere() {
+        assert_eq!(connection_string("host=x dbname=it's\\"), "dbname='host=x dbname=it\\'s\\\\'");
     }
 
     #[test]

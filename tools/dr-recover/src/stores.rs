@@ -4,10 +4,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use dr_pipe::{Exit, Failure};
-use dr_store::Location;
-
-/// What every store that is a directory has.
-const MARKER: &str = "dr-store.json";
+use dr_store::{Location, MARKER};
 
 /// Refuses a directory that is a store, lies in one, or has one in it: one that is read from, or another.
 ///

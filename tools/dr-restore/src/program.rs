@@ -7,12 +7,12 @@ use dr_pipe::child;
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::ConnInfo;
 use dr_postgres::conninfo::ChildGuard;
+use dr_postgres::quote::connection_string;
 
 use crate::TOOL;
 
-/// Settings of every session that pg_restore opens; it turns timeouts off itself, but for its first query, and not all of them.
-pub const OPTIONS: &str = "-c synchronous_commit=off -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 \
-                           -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0";
+/// Settings of every session that pg_restore opens.
+pub const OPTIONS: &str = "-c synchronous_commit=off -c default_transaction_read_only=off";
 
 /// What pg_restore writes before the error of a statement that the server refused.
 const REFUSED: &str = "pg_restore: error: could not execute query: ERROR:";
@@ -99,20 +99,11 @@ fn shown<'a>(lines: impl Iterator<Item = &'a str>) -> String {
 /// Points a program at a database, with these settings beside those of the connection. The guard must outlive it.
 ///
 /// # Errors
-/// As [`ConnInfo::child`].
+/// As [`ConnInfo::unhurried_child`].
 pub fn connect(command: &mut Command, conn: &ConnInfo, options: &str) -> Result<ChildGuard, Failure> {
-    let guard = conn.child(command)?;
-    let mut envs = command.get_envs();
-    let known = envs.find_map(|(name, value)| (name == "PGOPTIONS").then(|| value.map(|text| text.to_string_lossy().into_owned())));
-    let options = known.flatten().map_or_else(|| options.to_owned(), |known| format!("{known} {options}"));
-    command.arg("--dbname").arg(connection_string(conn.database())).env("PGOPTIONS", options).env("LC_ALL", "C.UTF-8");
+    let guard = conn.unhurried_child(command, options)?;
+    command.arg("--dbname").arg(connection_string(conn.database())).env("LC_ALL", "C.UTF-8");
     Ok(guard)
-}
-
-/// A database as a connection string: a bare name with `=` in it, or the beginning of a URI, would be read as one, and could
-/// lead to another server.
-fn connection_string(database: &str) -> String {
-    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// A failure that quotes the first error among what a program said, as `status` tells how it ended.
@@ -150,11 +141,6 @@ pub fn first_error(said: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn no_name_of_a_database_leads_elsewhere() {
-        assert_eq!(connection_string("host=x dbname=it's\\"), "dbname='host=x dbname=it\\'s\\\\'");
-    }
 
     #[test]
     fn the_first_error_is_quoted_with_its_detail() {

@@ -6,7 +6,7 @@ use crate::Error;
 pub(crate) const TEMPORARY: &str = ".tmp-";
 
 /// Name of the file that marks a directory as a store.
-pub(crate) const MARKER: &str = "dr-store.json";
+pub const MARKER: &str = "dr-store.json";
 
 /// Passes what is a key: at most 900 bytes in parts of 1 to 240 bytes.
 ///

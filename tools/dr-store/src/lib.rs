@@ -20,6 +20,7 @@ mod warn;
 
 pub use args::{PathStyle, StoreArgs};
 pub use error::Error;
+pub use key::MARKER;
 pub use location::{Location, required};
 pub use options::{Confirmed, Hidden, HiddenKind, LockMode, Put, Removed, Stored, Thaw, Unfinished, UploadOptions};
 pub use probe::{Answer, Attempt, Reached};

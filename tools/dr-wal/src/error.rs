@@ -103,7 +103,7 @@ impl From<Error> for Failure {
                 Exit::Damaged,
                 "usually two primaries archive to one place: find out which one is right, and ask for it with --prefer-content",
             ),
-            Error::Untrusted { why, .. } if why.starts_with("signed with key ") => (
+            Error::Untrusted { why, .. } if why.starts_with(dr_catalogue::OTHER_KEY) => (
                 Exit::Untrusted,
                 "is the public key given that of the cluster? if it is: do not use it unless you know who has written it",
             ),

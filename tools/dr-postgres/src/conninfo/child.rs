@@ -17,6 +17,11 @@ const NOT_INHERITED: [&str; 6] = ["host", "hostaddr", "password", "passfile", "s
 /// What libpq has no environment variable for: it goes through a service file of the child's own.
 const BY_SERVICE: [&str; 5] = ["keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"];
 
+/// Frees a session of the timeouts that a role or database has. Programs of PostgreSQL lift most of them themselves, but only after
+/// their first statement; pg_dumpall lifts none.
+const NO_TIMEOUTS: &str =
+    "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0";
+
 /// Keeps the child's password and service files; dropping it removes them, so it must outlive the child.
 #[derive(Debug)]
 #[must_use = "dropping this removes the password file that the child needs"]
@@ -42,6 +47,17 @@ impl ConnInfo {
         self.address_child(command);
         self.secure_child(command);
         self.write_files(command)
+    }
+
+    /// The same, with `options` (`-c NAME=VALUE …`) beside those of the connection, and freed of timeouts.
+    ///
+    /// # Errors
+    /// As [`ConnInfo::child`].
+    pub fn unhurried_child(&self, command: &mut Command, options: &str) -> Result<ChildGuard, Error> {
+        let guard = self.child(command)?;
+        let options: Vec<_> = self.setting("options").into_iter().chain([NO_TIMEOUTS, options]).collect();
+        command.env("PGOPTIONS", options.join(" ").trim_end());
+        Ok(guard)
     }
 
     fn address_child(&self, command: &mut Command) {

@@ -2,19 +2,35 @@
 
 use crate::fixture::{Source, run};
 
+/// A server with the rows 1 to 3 on its timeline, which a second one left before row 2.
+struct Left {
+    source: Source,
+    /// Before row 2.
+    at: String,
+    /// Before row 3.
+    between: String,
+}
+
+impl Left {
+    fn start() -> Left {
+        let source = Source::start(18);
+        source.base();
+        source.row(1);
+        source.archived();
+        let at = source.now();
+        source.row(2);
+        let between = source.now();
+        source.archived();
+        source.row(3);
+        source.archived();
+        source.branch(&at, 20);
+        Left { source, at, between }
+    }
+}
+
 #[test]
 fn f48_a_moment_between_a_fork_and_what_came_after_it_is_told() {
-    let source = Source::start(18);
-    source.base();
-    source.row(1);
-    source.archived();
-    let at = source.now();
-    source.row(2);
-    let between = source.now();
-    source.archived();
-    source.row(3);
-    source.archived();
-    source.branch(&at, 20);
+    let Left { source, at, between } = Left::start();
     let ran = run(&mut source.recover("x", &["--preflight", "--target-time", &between]));
     let said = ran.ends(0);
     assert!(said.contains("timeline 2 left timeline 1 at ") && said.contains("--timeline 1 has what was done"), "{said}");
@@ -62,17 +78,7 @@ fn stock(source: &Source, into: &str, settings: &str) -> (String, String) {
 
 #[test]
 fn f48_stock_tools_come_to_a_later_moment_of_a_timeline_that_was_left() {
-    let source = Source::start(18);
-    source.base();
-    source.row(1);
-    source.archived();
-    let at = source.now();
-    source.row(2);
-    let between = source.now();
-    source.archived();
-    source.row(3);
-    source.archived();
-    source.branch(&at, 20);
+    let Left { source, between, .. } = Left::start();
     let target = format!("TARGET='{}'", between.replace('T', " ").replace('Z', " UTC"));
     let (printed, rows) = stock(&source, "latest", &target);
     assert!(printed.contains("\ntimeline 2 left timeline 1 at 0/") && printed.contains("\nTIMELINE is latest"), "{printed}");
