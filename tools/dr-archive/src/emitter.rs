@@ -6,8 +6,9 @@ use dr_pipe::record::ArchiveRoot;
 use dr_pipe::{Sha256, Tally};
 
 use crate::end::{self, End, FORMAT, TocExtent};
-use crate::frame::{Packed, Press};
+use crate::frame::Packed;
 use crate::layout::Layout;
+use crate::press::Press;
 use crate::seek_table::{self, Entry};
 use crate::toc::{self, Frame, Limits, Line, Member, Spool};
 use crate::{Error, Options, tar_header};

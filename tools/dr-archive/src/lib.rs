@@ -13,6 +13,7 @@ mod frame;
 mod layout;
 mod names;
 mod piece;
+mod press;
 mod read_at;
 mod reader;
 mod seek_table;

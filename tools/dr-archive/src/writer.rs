@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use dr_pipe::stream::fill;
 
 use crate::emitter::{Emitter, Filled, Finished};
-use crate::frame::Press;
 use crate::layout::Layout;
 use crate::names::{self, Names, Own};
 use crate::piece::{Pieces, Ticket};
+use crate::press::Press;
 use crate::toc::Member;
 use crate::turnstile::Turnstile;
 use crate::{Error, tar_header};

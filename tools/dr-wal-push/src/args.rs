@@ -40,7 +40,7 @@ pub struct Args {
     pub signing_key: SigningKeyArgs,
 
     /// Compress with zstd level N, 1 to 19
-    #[arg(long, value_name = "N", env = "DR_LEVEL", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..=19))]
+    #[arg(long, value_name = "N", env = "DR_LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
 
     /// Push up to N further segments that are ready in the same call

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zstd::bulk::Compressor;
 
+use crate::packed::parameters;
+
 /// Buffers of plain files.
 pub(crate) static PLAIN: Spare = Spare(Mutex::new(Vec::new()));
 /// Buffers of objects, or of what becomes one: much smaller, as a rule.
@@ -31,14 +33,17 @@ impl Spare {
     }
 }
 
-/// Does something with a compressor of this level, which adds zstd's checksum.
+/// Does something with a compressor of this level, in which [`parameters`] are set.
 pub(crate) fn compressing<T>(level: i32, does: impl FnOnce(&mut Compressor) -> io::Result<T>) -> io::Result<T> {
     let idle = lock(&COMPRESSORS).pop_if(|(its, _)| *its == level);
     let mut compressor = match idle {
         Some((_, compressor)) => compressor,
-        None => Compressor::new(level)?,
+        None => {
+            let mut compressor = Compressor::new(level)?;
+            parameters(level).iter().try_for_each(|parameter| compressor.set_parameter(*parameter))?;
+            compressor
+        }
     };
-    compressor.include_checksum(true)?;
     let done = does(&mut compressor)?;
     lock(&COMPRESSORS).push((level, compressor));
     Ok(done)
