@@ -91,7 +91,9 @@ fn parse<A: Parser>() -> Result<A, Exit> {
         }
         let possible = text.lines().find_map(|line| line.trim().strip_prefix("[possible values: ")?.strip_suffix(']'));
         let possible = possible.map(|values| format!("one of {values}; ")).unwrap_or_default();
-        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| format!("{tip}; ")).unwrap_or_default();
+        // That a wrong flag can be passed as a value helps nobody, and after an option it is not even so.
+        let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).filter(|tip| !tip.starts_with("to pass '"));
+        let tip = tips.take(1).map(|tip| format!("{tip}; ")).collect::<String>();
         let name = command.get_name();
         Failure::new(Exit::Usage, message, format!("{possible}{tip}see `{name} --help` or `man {name}`")).print(name);
         Exit::Usage

@@ -69,7 +69,8 @@ impl Memory {
         let folder = state::directory().map(|state| state.join("wal").join(cluster));
         let made = folder.as_ref().map_or(Ok(()), std::fs::create_dir_all);
         made.and_then(|()| state::remember(&file(cluster), self)).map_err(|error| {
-            format!("cannot remember which server this cluster is, in {}: {error}", folder.unwrap_or_default().display())
+            let place = folder.map_or(String::new(), |folder| format!(", in {}", folder.display()));
+            format!("cannot remember which server this cluster is{place}: {error}")
         })
     }
 }
