@@ -136,7 +136,8 @@ impl Foreign {
             self.restrictions = survey.restrictions;
             return Ok(survey.needs);
         }
-        schema::survey(program, &["--schema-only"], &self.path, left_out).map_err(|failure| failure.within(&self.name))
+        let survey = schema::survey(program, &["--schema-only"], &self.path, left_out);
+        survey.map(|survey| survey.needs).map_err(|failure| failure.within(&self.name))
     }
 
     /// Restores it into an empty database.

@@ -29,6 +29,22 @@ pub struct Entry {
     pub needs: Vec<u32>,
 }
 
+/// Entries of one table that can be restored as soon as its rows are in, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Early {
+    /// Primary keys, unique and exclusion constraints.
+    pub constraints: Vec<u32>,
+    /// Other indexes.
+    pub indexes: Vec<u32>,
+}
+
+impl Early {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = u32> {
+        self.constraints.iter().chain(&self.indexes).copied()
+    }
+}
+
 /// Entries in the order in which they can be restored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing(Vec<Entry>);
@@ -53,10 +69,10 @@ impl Listing {
 
     /// Which entries can be restored as soon as a table's rows are in: for each table, given by its indexes and
     /// constraints on the source, those of its entries that need nothing else of this listing. In the tables' order.
-    pub fn early<'a>(&self, tables: impl IntoIterator<Item = (&'a [u32], &'a [u32])>) -> Vec<Vec<u32>> {
+    pub fn early<'a>(&self, tables: impl IntoIterator<Item = (&'a [u32], &'a [u32])>) -> Vec<Early> {
         let by_object: HashMap<(u32, u32), &Entry> =
             self.0.iter().filter(|entry| is_early(entry)).map(|entry| (entry.object, entry)).collect();
-        let listed: HashSet<u32> = self.0.iter().map(|entry| entry.id).collect();
+        let place: HashMap<u32, usize> = self.0.iter().enumerate().map(|(place, entry)| (entry.id, place)).collect();
         let of_table = |(indexes, constraints): (&[u32], &[u32])| {
             let objects = constraints.iter().map(|oid| (PG_CONSTRAINT, *oid)).chain(indexes.iter().map(|oid| (PG_CLASS, *oid)));
             let mut own: Vec<&Entry> = objects.filter_map(|object| by_object.get(&object).copied()).collect();
@@ -64,15 +80,23 @@ impl Listing {
             loop {
                 let ids: HashSet<u32> = own.iter().map(|entry| entry.id).collect();
                 let before = own.len();
-                own.retain(|entry| entry.needs.iter().all(|need| !listed.contains(need) || ids.contains(need)));
+                own.retain(|entry| entry.needs.iter().all(|need| !place.contains_key(need) || ids.contains(need)));
                 if own.len() == before {
                     break;
                 }
             }
-            let ids: HashSet<u32> = own.iter().map(|entry| entry.id).collect();
-            self.0.iter().map(|entry| entry.id).filter(|id| ids.contains(id)).collect()
+            own.sort_by_key(|entry| place[&entry.id]);
+            let (constraints, indexes) = own.iter().partition::<Vec<&Entry>, _>(|entry| entry.object.0 == PG_CONSTRAINT);
+            let [constraints, indexes] = [constraints, indexes].map(|entries| entries.iter().map(|entry| entry.id).collect());
+            Early { constraints, indexes }
         };
         tables.into_iter().map(of_table).collect()
+    }
+
+    /// The entries that may have a name whose first word is among these.
+    pub fn named(&self, first_words: &HashSet<String>) -> HashSet<u32> {
+        let may = |entry: &&Entry| entry.what.split(' ').any(|word| first_words.contains(word));
+        self.0.iter().filter(may).map(|entry| entry.id).collect()
     }
 
     /// The numbers of all entries.
@@ -172,9 +196,10 @@ mod tests {
     fn early_entries_need_nothing_that_comes_later() {
         let listing = after_rows();
         let early = listing.early([(&[16403, 16404][..], &[16402][..]), (&[], &[])]);
-        assert_eq!(early, [vec![3450, 3451], vec![]]);
-        assert_eq!(listing.rest(&early[0].iter().copied().collect()), [vec![3460, 3452, 3480], vec![3470, 3475]]);
-        assert_eq!(use_list(&early[0]), "3450;\n3451;\n");
+        assert_eq!(early, [Early { constraints: vec![3450], indexes: vec![3451] }, Early::default()]);
+        assert_eq!(listing.rest(&early[0].all().collect()), [vec![3460, 3452, 3480], vec![3470, 3475]]);
+        assert_eq!(listing.named(&HashSet::from(["by".to_owned()])), HashSet::from([3451]));
+        assert_eq!(use_list(&[3450, 3451]), "3450;\n3451;\n");
     }
 
     /// pg_dump writes these two of a tree where only a partition of a partition has the trigger disabled. With `--jobs`,

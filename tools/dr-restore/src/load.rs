@@ -1,6 +1,6 @@
 //! The rows: many sessions load many tables at once, and big tables together; indexes follow as soon as a table is complete.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,9 +12,10 @@ use dr_postgres::quote::qualified;
 use dr_postgres::{ConnInfo, Session, settings};
 
 use crate::archive_source::{Archive, ArchiveReader};
-use crate::backlog::{Backlog, Ready};
 use crate::copy::{Copier, ascii};
+use crate::listing::Early;
 use crate::plan::{Plan, Run, copy_statement};
+use crate::schedule::{Indexes, Schedule, Task};
 use crate::schema::Definitions;
 use crate::server::settled;
 use crate::target::HalfMade;
@@ -48,9 +49,10 @@ enum Job<'a> {
 
 /// What the threads share.
 struct Shared<'a> {
-    jobs: Mutex<VecDeque<Job<'a>>>,
+    schedule: Schedule<Job<'a>>,
     tables: Vec<Table>,
-    backlog: Backlog,
+    /// What a session may take to build an index, in KiB.
+    memory: u64,
     failure: Mutex<Option<Failure>>,
     stop: AtomicBool,
 }
@@ -61,8 +63,10 @@ struct Table {
     left: AtomicUsize,
     /// Size of its rows.
     bytes: u64,
+    /// Their number.
+    rows: u64,
     /// Its indexes and constraints.
-    early: Vec<u32>,
+    early: Early,
     /// Whether its rows may go into new storage: they come in one run, and are not too few.
     frozen: bool,
 }
@@ -76,52 +80,44 @@ impl Loader<'_> {
     pub fn load(&self) -> Result<HashSet<u32>, Failure> {
         let shared = self.share()?;
         std::thread::scope(|scope| {
-            // While rows are loaded the processors are busy; who has none left to load builds indexes, too.
-            let builders = self.workers.div_ceil(2);
-            (0..builders).for_each(|_| drop(scope.spawn(|| self.note(&shared, self.build(&shared)))));
-            for number in 0..self.workers {
-                let shared = &shared;
-                scope.spawn(move || {
-                    self.note(shared, self.work(shared));
-                    shared.backlog.one_less();
-                    if number >= builders {
-                        self.note(shared, self.build(shared));
-                    }
-                });
-            }
+            (0..self.workers).for_each(|_| drop(scope.spawn(|| self.note(&shared, self.work(&shared)))));
         });
         match lock(&shared.failure).take() {
             Some(failure) => Err(failure),
-            None => Ok(shared.tables.into_iter().flat_map(|table| table.early).collect()),
+            None => Ok(shared.tables.into_iter().flat_map(|table| table.early.all().collect::<Vec<_>>()).collect()),
         }
     }
 
     fn share(&self) -> Result<Shared<'_>, Failure> {
         let facts = &self.archive.about.tables;
         let foreign = foreign_tables(&self.database.conn)?;
+        let memory = memory_of_server(&self.database.conn)?;
         let early = self.definitions.post_data.early(facts.iter().map(|table| (&*table.indexes, &*table.constraints)));
         let mut tables: Vec<Table> = facts.iter().zip(early).map(|(facts, early)| Table::of(facts, early, &foreign)).collect();
         for run in self.plan.runs.iter().chain(&self.plan.of_extensions) {
             let table = &mut tables[run.table];
             table.bytes += run.bytes;
+            table.rows += run.rows;
             *table.left.get_mut() += 1;
             table.frozen &= *table.left.get_mut() == 1;
         }
-        let backlog = Backlog::filled_by(self.workers);
+        let schedule = Schedule::new(self.workers, self.jobs().collect());
         for table in &mut tables {
             table.frozen &= table.bytes >= FREEZE_BYTES;
             if *table.left.get_mut() == 0 {
-                backlog.add(Ready { bytes: 0, entries: table.early.clone() });
+                schedule.add(table.indexes());
             }
         }
-        let (jobs, failure, stop) = (Mutex::new(self.jobs()), Mutex::new(None), AtomicBool::new(false));
-        Ok(Shared { jobs, tables, backlog, failure, stop })
+        Ok(Shared { schedule, tables, memory, failure: Mutex::new(None), stop: AtomicBool::new(false) })
     }
 
-    fn jobs(&self) -> VecDeque<Job<'_>> {
-        let of_extensions = (!self.plan.of_extensions.is_empty()).then_some(Job::Extensions(&self.plan.of_extensions));
-        let rows = self.plan.runs.iter().map(Job::Rows);
-        of_extensions.into_iter().chain(rows).chain(self.plan.large_objects.iter().copied().map(Job::LargeObjects)).collect()
+    /// What is to be loaded, with the bytes of each.
+    fn jobs(&self) -> impl Iterator<Item = (u64, Job<'_>)> {
+        let runs = &self.plan.of_extensions;
+        let of_extensions = (!runs.is_empty()).then(|| (runs.iter().map(|run| run.bytes).sum(), Job::Extensions(runs)));
+        let rows = self.plan.runs.iter().map(|run| (run.bytes, Job::Rows(run)));
+        let large_objects = self.plan.large_objects.iter().map(|member| (member.bytes, Job::LargeObjects(member)));
+        of_extensions.into_iter().chain(rows).chain(large_objects)
     }
 
     fn session(&self) -> Result<Session, Failure> {
@@ -130,26 +126,34 @@ impl Loader<'_> {
         Ok(session)
     }
 
-    /// Takes jobs until there are none.
+    /// Does what is to be done until there is no more.
     fn work(&self, shared: &Shared<'_>) -> Result<(), Failure> {
-        if lock(&shared.jobs).is_empty() {
-            return Ok(());
-        }
-        let mut session = self.session()?;
-        let mut reader = self.archive.reader()?;
-        loop {
-            let job = if shared.stop.load(Ordering::Relaxed) { None } else { lock(&shared.jobs).pop_front() };
-            match job {
-                None => return Ok(()),
-                Some(Job::Rows(run)) => self.rows(&mut session, &mut reader, run, shared)?,
-                Some(Job::LargeObjects(member)) => {
-                    large_objects::load(&mut session, &mut self.copier(&mut reader, shared), member)?;
+        let mut loading = None;
+        shared.schedule.work(|task| match task {
+            Task::Load(job) => {
+                if loading.is_none() {
+                    loading = Some((self.session()?, self.archive.reader()?));
                 }
-                Some(Job::Extensions(runs)) => {
-                    let tables: Vec<&TableFacts> = runs.iter().map(|run| &self.archive.about.tables[run.table]).collect();
-                    extensions::load(&mut session, &mut self.copier(&mut reader, shared), runs, &tables)?;
-                    runs.iter().for_each(|run| self.finished(run, shared));
-                }
+                let (session, reader) = loading.as_mut().expect("it is there");
+                self.job(session, reader, &job, shared)
+            }
+            Task::Build(what, helpers) => {
+                // Building takes hours where tables are large: no server or firewall needs to bear with a session that waits.
+                loading = None;
+                self.definitions.indexes(&self.database.conn, &what, helpers, shared.memory)
+            }
+        })
+    }
+
+    fn job(&self, session: &mut Session, reader: &mut ArchiveReader, job: &Job<'_>, shared: &Shared<'_>) -> Result<(), Failure> {
+        match job {
+            Job::Rows(run) => self.rows(session, reader, run, shared),
+            Job::LargeObjects(member) => large_objects::load(session, &mut self.copier(reader, shared), member),
+            Job::Extensions(runs) => {
+                let tables: Vec<&TableFacts> = runs.iter().map(|run| &self.archive.about.tables[run.table]).collect();
+                extensions::load(session, &mut self.copier(reader, shared), runs, &tables)?;
+                runs.iter().for_each(|run| self.finished(run, shared));
+                Ok(())
             }
         }
     }
@@ -180,15 +184,8 @@ impl Loader<'_> {
     fn finished(&self, run: &Run<'_>, shared: &Shared<'_>) {
         let table = &shared.tables[run.table];
         if table.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            shared.backlog.add(Ready { bytes: table.bytes, entries: table.early.clone() });
+            shared.schedule.add(table.indexes());
         }
-    }
-
-    fn build(&self, shared: &Shared<'_>) -> Result<(), Failure> {
-        while let Some(entries) = shared.backlog.take() {
-            self.definitions.entries(&self.database.conn, &entries, 2.max(self.workers / 2))?;
-        }
-        Ok(())
     }
 
     /// Keeps the first failure, and cuts everybody else off.
@@ -201,7 +198,7 @@ impl Loader<'_> {
         *first = Some(failure);
         drop(first);
         shared.stop.store(true, Ordering::Relaxed);
-        shared.backlog.abandon();
+        shared.schedule.abandon();
         if let Err(why) = self.database.disconnect_all() {
             dr_pipe::warn(TOOL, format!("cutting off the other sessions: {}", why.message));
         }
@@ -209,10 +206,14 @@ impl Loader<'_> {
 }
 
 impl Table {
-    fn of(facts: &TableFacts, early: Vec<u32>, foreign: &HashSet<(String, String)>) -> Table {
+    fn of(facts: &TableFacts, early: Early, foreign: &HashSet<(String, String)>) -> Table {
         let itself = facts.into == qualified(&facts.schema, &facts.name);
         let stored = !foreign.contains(&(facts.schema.clone(), facts.name.clone()));
-        Table { left: AtomicUsize::new(0), bytes: 0, early, frozen: itself && stored && facts.extension.is_none() }
+        Table { left: AtomicUsize::new(0), bytes: 0, rows: 0, early, frozen: itself && stored && facts.extension.is_none() }
+    }
+
+    fn indexes(&self) -> Indexes {
+        Indexes::of(self.bytes, self.rows, &self.early.constraints, &self.early.indexes)
     }
 }
 
@@ -226,6 +227,12 @@ pub fn foreign_tables(conn: &ConnInfo) -> Result<HashSet<(String, String)>, Fail
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'f'",
     )?;
     Ok(rows.iter().filter_map(|row| Some((row.get(0)?.to_owned(), row.get(1)?.to_owned()))).collect())
+}
+
+/// What a session may take to build an index, in KiB.
+fn memory_of_server(conn: &ConnInfo) -> Result<u64, Failure> {
+    let rows = settled(conn)?.query("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'")?;
+    Ok(rows.one()?.parse(0)?)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

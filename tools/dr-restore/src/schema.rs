@@ -1,6 +1,7 @@
 //! The definitions: restored by PostgreSQL's own pg_restore, in three steps around the rows.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt::Write;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,7 +17,9 @@ use crate::archive_source::Archive;
 use crate::listing::{Listing, use_list};
 use crate::preflight::{LeftOut, Needs};
 use crate::program::{self, OPTIONS, OnRefusal};
+use crate::schedule::Indexes;
 use crate::script::Survey;
+use crate::sorting;
 
 /// `schema.dump`, and the pg_restore that reads it.
 pub struct Definitions<'a> {
@@ -31,6 +34,8 @@ pub struct Definitions<'a> {
     pre_data: Vec<u32>,
     /// What comes after the rows.
     pub post_data: Listing,
+    /// Those of that which may be indexes that are no B-trees.
+    no_btrees: HashSet<u32>,
     /// Whether some of that pg_dump has put before the rows, so that pg_restore keeps its order only without `--jobs`.
     misplaced: bool,
 }
@@ -51,8 +56,10 @@ impl<'a> Definitions<'a> {
         let late = post_data.ids();
         let pre_data = list(program, &["--section=pre-data"], &dump)?.rest(&late).concat();
         let misplaced = late.len() > later.len();
-        let needs = survey(program, &[], &dump, left_out).map_err(|failure| failure.within("schema.dump"))?;
-        Ok(Definitions { program, scratch, dump, left_out, on_refusal, needs, pre_data, post_data, misplaced })
+        let Survey { needs, no_btrees, .. } =
+            survey(program, &[], &dump, left_out).map_err(|failure| failure.within("schema.dump"))?;
+        let no_btrees = post_data.named(&no_btrees);
+        Ok(Definitions { program, scratch, dump, left_out, on_refusal, needs, pre_data, post_data, no_btrees, misplaced })
     }
 
     /// Creates the schemas of tables that the dump does not define: as with pg_dump, `--table` takes tables along without
@@ -74,15 +81,21 @@ impl<'a> Definitions<'a> {
     /// # Errors
     /// As [`OnRefusal::pg_restore`].
     pub fn pre_data(&self, conn: &ConnInfo) -> Result<(), Failure> {
-        self.listed(conn, &self.pre_data, 1, 1).map_err(|failure| failure.within("definitions before the rows"))
+        self.listed(conn, &self.pre_data, 1, "").map_err(|failure| failure.within("definitions before the rows"))
     }
 
-    /// Restores some entries, one after another; `parallel` is how many of its processes the server may use for each index.
+    /// Builds indexes of tables whose rows are in, one after another; each with so many `helpers`, where a session has
+    /// `servers_memory` in KiB for it (`maintenance_work_mem`).
     ///
     /// # Errors
     /// As [`OnRefusal::pg_restore`].
-    pub fn entries(&self, conn: &ConnInfo, ids: &[u32], parallel: usize) -> Result<(), Failure> {
-        self.listed(conn, ids, 1, parallel).map_err(|failure| failure.within("indexes"))
+    pub fn indexes(&self, conn: &ConnInfo, what: &Indexes, helpers: usize, servers_memory: u64) -> Result<(), Failure> {
+        let mut options = format!("-c max_parallel_maintenance_workers={helpers}");
+        if what.entries.iter().all(|entry| !self.no_btrees.contains(entry)) {
+            let memory = sorting::memory(what.bytes, what.rows, helpers, servers_memory);
+            write!(options, " -c maintenance_work_mem={memory}").expect("a String takes all that is written");
+        }
+        self.listed(conn, &what.entries, 1, &options).map_err(|failure| failure.within("indexes"))
     }
 
     /// Restores what comes after the rows but for the entries in `done`, `jobs` at a time, event triggers last.
@@ -92,11 +105,12 @@ impl<'a> Definitions<'a> {
     pub fn rest(&self, conn: &ConnInfo, done: &HashSet<u32>, jobs: usize) -> Result<(), Failure> {
         let [rest, last] = self.post_data.rest(done);
         let jobs = if self.misplaced { 1 } else { jobs };
-        let restored = self.listed(conn, &rest, jobs, jobs).and_then(|()| self.listed(conn, &last, 1, 1));
+        let options = format!("-c max_parallel_maintenance_workers={jobs}");
+        let restored = self.listed(conn, &rest, jobs, &options).and_then(|()| self.listed(conn, &last, 1, ""));
         restored.map_err(|failure| failure.within("definitions after the rows"))
     }
 
-    fn listed(&self, conn: &ConnInfo, ids: &[u32], jobs: usize, parallel: usize) -> Result<(), Failure> {
+    fn listed(&self, conn: &ConnInfo, ids: &[u32], jobs: usize, options: &str) -> Result<(), Failure> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -109,8 +123,7 @@ impl<'a> Definitions<'a> {
             command.arg(format!("--jobs={jobs}"));
         }
         command.arg(&self.dump);
-        // More memory per index does not make it faster than its default of 64 MB; the server's own workers do.
-        self.on_refusal.pg_restore(command, conn, &format!("{OPTIONS} -c max_parallel_maintenance_workers={parallel}"))
+        self.on_refusal.pg_restore(command, conn, &format!("{OPTIONS} {options}"))
     }
 }
 
@@ -134,7 +147,7 @@ fn list(program: &Path, flags: &[&str], dump: &Path) -> Result<Listing, Failure>
 ///
 /// # Errors
 /// 65 where pg_restore does not read the dump.
-pub fn survey(program: &Path, options: &[&str], dump: &Path, left_out: LeftOut) -> Result<Needs, Failure> {
+pub fn survey(program: &Path, options: &[&str], dump: &Path, left_out: LeftOut) -> Result<Survey, Failure> {
     let mut command = Command::new(program);
     command.args(options).arg("--file=-").args(flags(left_out)).arg(dump);
     let started = child::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
@@ -149,7 +162,7 @@ pub fn survey(program: &Path, options: &[&str], dump: &Path, left_out: LeftOut) 
         return Err(Failure::new(Exit::Damaged, text, hint));
     }
     surveyed?;
-    Ok(survey.needs)
+    Ok(survey)
 }
 
 /// The flags of pg_restore that leave the same out.

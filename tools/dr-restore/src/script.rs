@@ -6,6 +6,7 @@
 //! before anything is written, but proves nothing: where a string ends depends on settings that the script can change as it
 //! goes. So psql is told, with a key that only we know, to take no command from the script.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead};
 
 use dr_pipe::{Exit, Failure};
@@ -23,6 +24,8 @@ pub struct Survey {
     pub needs: Needs,
     /// The lines that hold `\restrict` and `\unrestrict`.
     pub restrictions: Vec<u64>,
+    /// Indexes and constraints that are no B-trees, each by the first word of its name.
+    pub no_btrees: HashSet<String>,
     begun: bool,
     ended: bool,
 }
@@ -126,6 +129,8 @@ impl Survey {
             ["create", "foreign", "data", "wrapper", ..] => self.superuser_object("foreign-data wrappers"),
             ["create", "access", "method", ..] => self.superuser_object("access methods"),
             ["create", "policy", _, "on", ref rest @ ..] => self.policy(rest),
+            ["create", "index", name, ref rest @ ..] | ["create", "unique", "index", name, ref rest @ ..] => self.index(name, rest),
+            ["alter", "table", ref rest @ ..] => self.exclusion(rest),
             ["set", "default_tablespace", "=", name, ..] if name != "'" => {
                 self.needs.tablespaces.insert(name.trim_start_matches('\'').to_owned());
             }
@@ -144,6 +149,21 @@ impl Survey {
             if words.next() != Some(&",") {
                 break;
             }
+        }
+    }
+
+    /// `… ON table USING method (…)`
+    fn index(&mut self, name: &str, words: &[&str]) {
+        let method = words.iter().skip_while(|word| **word != "using").nth(1);
+        if method != Some(&"btree") {
+            self.no_btrees.extend(name.split_whitespace().next().map(str::to_owned));
+        }
+    }
+
+    /// `… ADD CONSTRAINT name EXCLUDE USING method (…)`
+    fn exclusion(&mut self, words: &[&str]) {
+        if let Some(place) = words.iter().position(|word| *word == "exclude").filter(|place| *place > 0) {
+            self.index(words[place - 1], &words[place..]);
         }
     }
 
@@ -206,10 +226,14 @@ mod tests {
             COPY s.t (a) FROM stdin;\nGRANT ALL ON t TO nobody;\n\\.\n\
             GRANT SELECT ON TABLE s.t TO reader WITH GRANT OPTION;\nREVOKE ALL ON SCHEMA s FROM PUBLIC;\n\
             CREATE POLICY p ON s.t FOR SELECT TO one, \"two 2\" USING ((a > 0));\n\
+            CREATE INDEX by_name ON s.t USING btree (name);\nCREATE UNIQUE INDEX \"Within it\" ON ONLY s.t USING gin (using);\n\
+            ALTER TABLE ONLY s.t\n    ADD CONSTRAINT apart EXCLUDE USING gist (room WITH =);\n\
             CREATE POLICY q ON s.t USING (true);\nCREATE EVENT TRIGGER e ON sql_drop\n   EXECUTE FUNCTION f();\n\
             ALTER DEFAULT PRIVILEGES FOR ROLE boss IN SCHEMA s GRANT SELECT ON TABLES TO reader;\n\
             -- PostgreSQL database dump complete\n\\unrestrict k1\n";
-        let needs = survey(script).unwrap().needs;
+        let survey = survey(script).unwrap();
+        assert_eq!(survey.no_btrees, HashSet::from(["Within".to_owned(), "apart".to_owned()]));
+        let needs = survey.needs;
         assert_eq!(needs.roles.into_iter().collect::<Vec<_>>(), ["An owner", "boss", "one", "reader", "two 2"]);
         assert_eq!(needs.superuser_objects.into_iter().collect::<Vec<_>>(), ["event triggers"]);
         assert_eq!(needs.extensions.into_iter().collect::<Vec<_>>(), [("citext".to_owned(), None)]);
