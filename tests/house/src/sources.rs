@@ -51,6 +51,18 @@ fn files_and_functions_stay_small() {
 }
 
 #[test]
+fn what_lies_at_the_top_is_a_room_of_the_map_or_what_a_tool_looks_for_there() {
+    let looked_for = [".ci", ".git", ".gitignore", ".shellcheckrc", "ARCHITECTURE.md", "CHANGELOG.md", "Cargo.lock", "Cargo.toml"]
+        .into_iter()
+        .chain(["LICENSE-APACHE", "LICENSE-MIT", "README.md", "clippy.toml", "deny.toml", "rustfmt.toml", "target"]);
+    let looked_for: Vec<&str> = looked_for.collect();
+    let map = tree::text("ARCHITECTURE.md");
+    let unknown =
+        |name: &String| !name.ends_with(".deb") && !looked_for.contains(&name.as_str()) && !map.contains(&format!("`{name}/"));
+    tree::none(&tree::entries("").iter().map(|path| tree::name(path)).filter(unknown).collect::<Vec<_>>());
+}
+
+#[test]
 fn every_source_file_begins_with_what_it_is_for() {
     let files = tree::rust_files().into_iter().filter(|(path, _)| path.contains("/src/"));
     tree::none(&files.filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path).collect::<Vec<_>>());
