@@ -8,6 +8,7 @@ mod delta;
 mod directory;
 mod fetch;
 mod fork;
+mod heard;
 mod isolation;
 mod layout;
 mod log;

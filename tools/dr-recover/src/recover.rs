@@ -15,9 +15,10 @@ use crate::TOOL;
 use crate::adapt;
 use crate::args::{Action, Args};
 use crate::choose::{Chosen, Goal};
+use crate::heard::{Fetched, State};
 use crate::isolation::Isolation;
 use crate::plan::{self, Planned};
-use crate::server::{self, Arrived, Fetched, Followed, Launch, State};
+use crate::server::{self, Arrived, Followed, Launch};
 use crate::write::Work;
 use crate::{stores, told};
 

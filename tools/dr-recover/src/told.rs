@@ -5,8 +5,9 @@ use std::io::{IsTerminal, Write};
 use dr_pipe::record::{self, Plan, Record, Recovered};
 use dr_pipe::{Exit, Failure, Outcome, stream};
 
+use crate::heard::State;
 use crate::moment::{both, utc};
-use crate::server::{Arrived, Launch, State};
+use crate::server::{Arrived, Launch};
 use crate::settings::sh;
 
 /// Writes a record on standard output; on a terminal a sentence.
