@@ -87,6 +87,16 @@ impl Error {
             Err(source) => Error::Io { object: object.into(), source },
         }
     }
+
+    /// The same, where a manifest says to whom the stream is encrypted: its header does not tell whose age keys those are.
+    pub fn to(self, recipients: &[String]) -> Error {
+        match self {
+            Error::NoMatch(told) if !recipients.is_empty() => {
+                Error::NoMatch(format!("{}; its header says {told}", recipients.join(", ")))
+            }
+            other => other,
+        }
+    }
 }
 
 impl From<Error> for Failure {

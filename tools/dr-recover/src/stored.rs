@@ -38,7 +38,8 @@ impl Archive {
         };
         let unlocked = if dr_crypt::is_age(&mut object).map_err(|error| failure(&name, error))? {
             let identities = identities.ok_or(dr_crypt::Error::NoIdentity)?;
-            Some(Unlocked::open(&mut object, identities).map_err(|error| Failure::from(error).within(&name))?)
+            let unlocked = Unlocked::open(&mut object, identities);
+            Some(unlocked.map_err(|error| Failure::from(error.to(&manifest.recipients)).within(&name))?)
         } else {
             None
         };

@@ -95,11 +95,16 @@ pub struct Bytes {
 pub type Plain = Seekable<dr_crypt::Plain<Stored>>;
 
 impl Bytes {
-    /// Looks whether it is encrypted, and opens it if so. The identities are read only then.
+    /// Looks whether it is encrypted, and opens it if so. The identities are read only then. `recipients` are those of its manifest.
     ///
     /// # Errors
     /// 66 for an empty one, 77 where no identity opens it, 65 where it is damaged.
-    pub fn open(name: impl Into<String>, mut stored: Stored, identities: &IdentityArgs) -> Result<Self, Failure> {
+    pub fn open(
+        name: impl Into<String>,
+        mut stored: Stored,
+        identities: &IdentityArgs,
+        recipients: &[String],
+    ) -> Result<Self, Failure> {
         let name = name.into();
         let size = stored.size().map_err(|error| failure(&name, error))?;
         if size == 0 {
@@ -112,7 +117,7 @@ impl Bytes {
         if !dr_crypt::is_age(&mut stored).map_err(|error| failure(&name, error))? {
             return Ok(Bytes { name, stored, unlocked: None, size });
         }
-        let within = |error: dr_crypt::Error| Failure::from(error).within(&name);
+        let within = |error: dr_crypt::Error| Failure::from(error.to(recipients)).within(&name);
         let identities = Identities::read(identities, "dr-restore").map_err(within)?;
         let unlocked = Unlocked::open(&mut stored, &identities).map_err(within)?;
         let size = unlocked.plain_len();

@@ -61,12 +61,12 @@ impl Request<'_> {
             Input::Path(path) => {
                 let name = path.display().to_string();
                 let file = File::open(path).map_err(|error| Failure::io(&name, &error))?;
-                self.recognise(Bytes::open(&name, Stored::file(file), self.identities)?, Some(path))
+                self.recognise(Bytes::open(&name, Stored::file(file), self.identities, &[])?, Some(path))
             }
             Input::Stdin => {
                 let mut input = stream::input()?;
                 let file = stream::input_file().map_or_else(|| self.kept(&mut input), Ok)?;
-                self.recognise(Bytes::open("standard input", Stored::file(file), self.identities)?, None)
+                self.recognise(Bytes::open("standard input", Stored::file(file), self.identities, &[])?, None)
             }
         }
     }
@@ -98,10 +98,10 @@ impl Request<'_> {
         let stored = Stored::Object(Box::new(object));
         let Some(root) = &manifest.produced.archive else {
             let file = self.download(&name, stored, Extent { bytes: manifest.bytes, sha256: manifest.sha256 })?;
-            let bytes = Bytes::open(&name, Stored::file(file), self.identities)?;
+            let bytes = Bytes::open(&name, Stored::file(file), self.identities, &manifest.recipients)?;
             return self.recognise(bytes, None).map(|source| source.signed(signed));
         };
-        let bytes = Bytes::open(&name, stored, self.identities)?;
+        let bytes = Bytes::open(&name, stored, self.identities, &manifest.recipients)?;
         let mut archive = Archive::open(bytes, Some(root))?;
         archive.signed = signed;
         archive.backup = Some(manifest.name.clone());

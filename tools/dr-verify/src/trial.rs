@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dr_crypt::{Error, Identities};
+use dr_crypt::Identities;
 use dr_pipe::record::Depth;
 use dr_pipe::{Exit, Failure};
 
@@ -97,10 +97,6 @@ fn attempt(place: &Place, key: &str, recipients: &[String], identities: &Identit
     let mut object = place.store.reader(key)?;
     match object::unlock(&mut object, Some(identities)) {
         Ok(unlocked) => Ok(unlocked.is_some()),
-        Err(Error::NoMatch(told)) if !recipients.is_empty() => {
-            let refused = Error::NoMatch(format!("{}; its header says {told}", recipients.join(", ")));
-            Err(Failure::from(refused).within(key))
-        }
-        Err(error) => Err(Failure::from(error).within(key)),
+        Err(error) => Err(Failure::from(error.to(recipients)).within(key)),
     }
 }

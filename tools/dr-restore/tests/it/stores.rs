@@ -111,7 +111,9 @@ fn a_backup_is_restored_by_name_from_a_directory() {
 fn f70_f71_f73_wrong_keys_signatures_and_objects_are_refused() {
     let kept = Kept::new();
     let said = kept.refuses(kept.restore(&["latest"]).env("DR_IDENTITY", kept.file("other")), 77);
-    assert!(said.contains("no identity given opens this stream"), "{said}");
+    let recipients = fs::read_to_string(kept.file("recipients")).expect("they are there");
+    let whose = format!("no identity given opens this stream; it is encrypted to {}", recipients.trim());
+    assert!(said.contains(&whose), "{said}");
     kept.refuses(kept.restore(&["latest"]).env_remove("DR_IDENTITY"), 64);
     kept.refuses(kept.restore(&["latest"]).env("DR_PUBLIC_KEY", kept.file("other.pub")), 81);
     // Another good archive, encrypted to the same people, in the place of this one.
