@@ -32,16 +32,16 @@ pub struct Entry {
 /// Entries of one table that can be restored as soon as its rows are in, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Early {
-    /// Primary keys, unique and exclusion constraints.
-    pub constraints: Vec<u32>,
+    /// Those that lock their table: primary keys, unique and exclusion constraints, and marked indexes.
+    pub locking: Vec<u32>,
     /// Other indexes.
-    pub indexes: Vec<u32>,
+    pub others: Vec<u32>,
 }
 
 impl Early {
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = u32> {
-        self.constraints.iter().chain(&self.indexes).copied()
+        self.locking.iter().chain(&self.others).copied()
     }
 }
 
@@ -68,8 +68,9 @@ impl Listing {
     }
 
     /// Which entries can be restored as soon as a table's rows are in: for each table, given by its indexes and
-    /// constraints on the source, those of its entries that need nothing else of this listing. In the tables' order.
-    pub fn early<'a>(&self, tables: impl IntoIterator<Item = (&'a [u32], &'a [u32])>) -> Vec<Early> {
+    /// constraints on the source, those of its entries that need nothing else of this listing. In the tables' order. `marked` are entries that lock their table though they
+    /// are indexes.
+    pub fn early<'a>(&self, tables: impl IntoIterator<Item = (&'a [u32], &'a [u32])>, marked: &HashSet<u32>) -> Vec<Early> {
         let by_object: HashMap<(u32, u32), &Entry> =
             self.0.iter().filter(|entry| is_early(entry)).map(|entry| (entry.object, entry)).collect();
         let place: HashMap<u32, usize> = self.0.iter().enumerate().map(|(place, entry)| (entry.id, place)).collect();
@@ -86,9 +87,10 @@ impl Listing {
                 }
             }
             own.sort_by_key(|entry| place[&entry.id]);
-            let (constraints, indexes) = own.iter().partition::<Vec<&Entry>, _>(|entry| entry.object.0 == PG_CONSTRAINT);
-            let [constraints, indexes] = [constraints, indexes].map(|entries| entries.iter().map(|entry| entry.id).collect());
-            Early { constraints, indexes }
+            let locks = |entry: &&Entry| entry.object.0 == PG_CONSTRAINT || marked.contains(&entry.id);
+            let (locking, others): (Vec<&Entry>, Vec<&Entry>) = own.into_iter().partition(locks);
+            let [locking, others] = [locking, others].map(|entries| entries.iter().map(|entry| entry.id).collect());
+            Early { locking, others }
         };
         tables.into_iter().map(of_table).collect()
     }
@@ -195,8 +197,10 @@ mod tests {
     #[test]
     fn early_entries_need_nothing_that_comes_later() {
         let listing = after_rows();
-        let early = listing.early([(&[16403, 16404][..], &[16402][..]), (&[], &[])]);
-        assert_eq!(early, [Early { constraints: vec![3450], indexes: vec![3451] }, Early::default()]);
+        let tables = [(&[16403, 16404][..], &[16402][..]), (&[], &[])];
+        let early = listing.early(tables, &HashSet::new());
+        assert_eq!(early, [Early { locking: vec![3450], others: vec![3451] }, Early::default()]);
+        assert_eq!(listing.early(tables, &HashSet::from([3451]))[0], Early { locking: vec![3450, 3451], others: vec![] });
         assert_eq!(listing.rest(&early[0].all().collect()), [vec![3460, 3452, 3480], vec![3470, 3475]]);
         assert_eq!(listing.named(&HashSet::from(["by".to_owned()])), HashSet::from([3451]));
         assert_eq!(use_list(&[3450, 3451]), "3450;\n3451;\n");

@@ -92,7 +92,7 @@ impl Loader<'_> {
         let facts = &self.archive.about.tables;
         let foreign = foreign_tables(&self.database.conn)?;
         let memory = memory_of_server(&self.database.conn)?;
-        let early = self.definitions.post_data.early(facts.iter().map(|table| (&*table.indexes, &*table.constraints)));
+        let early = self.definitions.early(facts);
         let mut tables: Vec<Table> = facts.iter().zip(early).map(|(facts, early)| Table::of(facts, early, &foreign)).collect();
         for run in self.plan.runs.iter().chain(&self.plan.of_extensions) {
             let table = &mut tables[run.table];
@@ -213,7 +213,7 @@ impl Table {
     }
 
     fn indexes(&self) -> Indexes {
-        Indexes::of(self.bytes, self.rows, &self.early.constraints, &self.early.indexes)
+        Indexes::of(self.bytes, self.rows, &self.early.locking, &self.early.others)
     }
 }
 

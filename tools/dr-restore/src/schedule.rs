@@ -25,12 +25,12 @@ pub struct Indexes {
 }
 
 impl Indexes {
-    /// Those of one table. A constraint locks its table, so it comes before the other indexes of a big one.
-    pub fn of(bytes: u64, rows: u64, constraints: &[u32], indexes: &[u32]) -> Self {
+    /// Those of one table. What locks it comes before the other indexes of a big one.
+    pub fn of(bytes: u64, rows: u64, locking: &[u32], others: &[u32]) -> Self {
         if bytes < SMALL_BYTES {
-            return Indexes { bytes, rows, entries: [constraints, indexes].concat(), then: Vec::new() };
+            return Indexes { bytes, rows, entries: [locking, others].concat(), then: Vec::new() };
         }
-        Indexes { bytes, rows, entries: constraints.to_vec(), then: indexes.to_vec() }
+        Indexes { bytes, rows, entries: locking.to_vec(), then: others.to_vec() }
     }
 
     fn followers(&self) -> impl Iterator<Item = Indexes> {
@@ -94,10 +94,12 @@ impl<J> Schedule<J> {
     /// The first of `task`.
     pub fn work<E>(&self, mut task: impl FnMut(Task<J>) -> Result<(), E>) -> Result<(), E> {
         while let Some((bytes, next)) = self.take() {
-            let followers: Vec<_> = if let Task::Build(what, _) = &next { what.followers().collect() } else { Vec::new() };
+            let followers =
+                if let Task::Build(what, _) = &next { Indexes { entries: Vec::new(), ..what.clone() } } else { Indexes::default() };
             let busy = Busy { schedule: self, bytes };
             task(next)?;
-            followers.into_iter().for_each(|what| self.add(what));
+            // At once: how many processors each may have depends on how many there are.
+            self.add(followers);
             drop(busy);
         }
         Ok(())

@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use dr_pipe::child;
 use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure};
-use dr_postgres::about::About;
+use dr_postgres::about::{About, TableFacts};
 use dr_postgres::quote::identifier;
 use dr_postgres::{ConnInfo, Session};
 
 use crate::archive_source::Archive;
-use crate::listing::{Listing, use_list};
+use crate::listing::{Early, Listing, use_list};
 use crate::preflight::{LeftOut, Needs};
 use crate::program::{self, OPTIONS, OnRefusal};
 use crate::schedule::Indexes;
@@ -33,9 +33,11 @@ pub struct Definitions<'a> {
     /// What comes before the rows.
     pre_data: Vec<u32>,
     /// What comes after the rows.
-    pub post_data: Listing,
+    post_data: Listing,
     /// Those of that which may be indexes that are no B-trees.
     no_btrees: HashSet<u32>,
+    /// Those that may be indexes whose entries lock the whole table in the end.
+    marked: HashSet<u32>,
     /// Whether some of that pg_dump has put before the rows, so that pg_restore keeps its order only without `--jobs`.
     misplaced: bool,
 }
@@ -56,10 +58,10 @@ impl<'a> Definitions<'a> {
         let late = post_data.ids();
         let pre_data = list(program, &["--section=pre-data"], &dump)?.rest(&late).concat();
         let misplaced = late.len() > later.len();
-        let Survey { needs, no_btrees, .. } =
+        let Survey { needs, no_btrees, marked, .. } =
             survey(program, &[], &dump, left_out).map_err(|failure| failure.within("schema.dump"))?;
-        let no_btrees = post_data.named(&no_btrees);
-        Ok(Definitions { program, scratch, dump, left_out, on_refusal, needs, pre_data, post_data, no_btrees, misplaced })
+        let (no_btrees, marked) = (post_data.named(&no_btrees), post_data.named(&marked));
+        Ok(Definitions { program, scratch, dump, left_out, on_refusal, needs, pre_data, post_data, no_btrees, marked, misplaced })
     }
 
     /// Creates the schemas of tables that the dump does not define: as with pg_dump, `--table` takes tables along without
@@ -82,6 +84,11 @@ impl<'a> Definitions<'a> {
     /// As [`OnRefusal::pg_restore`].
     pub fn pre_data(&self, conn: &ConnInfo) -> Result<(), Failure> {
         self.listed(conn, &self.pre_data, 1, "").map_err(|failure| failure.within("definitions before the rows"))
+    }
+
+    /// What can be restored as soon as a table's rows are in, for each table of the dump.
+    pub fn early(&self, tables: &[TableFacts]) -> Vec<Early> {
+        self.post_data.early(tables.iter().map(|table| (&*table.indexes, &*table.constraints)), &self.marked)
     }
 
     /// Builds indexes of tables whose rows are in, one after another; each with so many `helpers`, where a session has

@@ -26,6 +26,8 @@ pub struct Survey {
     pub restrictions: Vec<u64>,
     /// Indexes and constraints that are no B-trees, each by the first word of its name.
     pub no_btrees: HashSet<String>,
+    /// Indexes that a table is clustered on, or known by to subscribers, likewise: its lock is taken once they are built.
+    pub marked: HashSet<String>,
     begun: bool,
     ended: bool,
 }
@@ -130,6 +132,9 @@ impl Survey {
             ["create", "access", "method", ..] => self.superuser_object("access methods"),
             ["create", "policy", _, "on", ref rest @ ..] => self.policy(rest),
             ["create", "index", name, ref rest @ ..] | ["create", "unique", "index", name, ref rest @ ..] => self.index(name, rest),
+            ["alter", "table", .., "cluster", "on", name] | ["alter", "table", .., "identity", "using", "index", name] => {
+                self.marked.extend(first_word(name));
+            }
             ["alter", "table", ref rest @ ..] => self.exclusion(rest),
             ["set", "default_tablespace", "=", name, ..] if name != "'" => {
                 self.needs.tablespaces.insert(name.trim_start_matches('\'').to_owned());
@@ -156,7 +161,7 @@ impl Survey {
     fn index(&mut self, name: &str, words: &[&str]) {
         let method = words.iter().skip_while(|word| **word != "using").nth(1);
         if method != Some(&"btree") {
-            self.no_btrees.extend(name.split_whitespace().next().map(str::to_owned));
+            self.no_btrees.extend(first_word(name));
         }
     }
 
@@ -186,6 +191,10 @@ impl Survey {
             self.needs.roles.insert(name.to_owned());
         }
     }
+}
+
+fn first_word(name: &str) -> Option<String> {
+    name.split_whitespace().next().map(str::to_owned)
 }
 
 /// `\restrict KEY` and `\unrestrict KEY`, alone in their lines.
@@ -228,11 +237,13 @@ mod tests {
             CREATE POLICY p ON s.t FOR SELECT TO one, \"two 2\" USING ((a > 0));\n\
             CREATE INDEX by_name ON s.t USING btree (name);\nCREATE UNIQUE INDEX \"Within it\" ON ONLY s.t USING gin (using);\n\
             ALTER TABLE ONLY s.t\n    ADD CONSTRAINT apart EXCLUDE USING gist (room WITH =);\n\
+            ALTER TABLE s.t CLUSTER ON by_name;\nALTER TABLE ONLY s.t REPLICA IDENTITY USING INDEX \"Within it\";\n\
             CREATE POLICY q ON s.t USING (true);\nCREATE EVENT TRIGGER e ON sql_drop\n   EXECUTE FUNCTION f();\n\
             ALTER DEFAULT PRIVILEGES FOR ROLE boss IN SCHEMA s GRANT SELECT ON TABLES TO reader;\n\
             -- PostgreSQL database dump complete\n\\unrestrict k1\n";
         let survey = survey(script).unwrap();
         assert_eq!(survey.no_btrees, HashSet::from(["Within".to_owned(), "apart".to_owned()]));
+        assert_eq!(survey.marked, HashSet::from(["by_name".to_owned(), "Within".to_owned()]));
         let needs = survey.needs;
         assert_eq!(needs.roles.into_iter().collect::<Vec<_>>(), ["An owner", "boss", "one", "reader", "two 2"]);
         assert_eq!(needs.superuser_objects.into_iter().collect::<Vec<_>>(), ["event triggers"]);
