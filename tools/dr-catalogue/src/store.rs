@@ -220,7 +220,7 @@ impl Candidate<'_> {
             let others: Vec<PublicKey> = keys.iter().copied().filter(|key| !its_own(key)).collect();
             if others.is_empty() {
                 return Err(
-                    self.bad(&key, "no key is trusted but that of the backup: name whose who deletes with --public-key, too")
+                    self.bad(&key, "no key is trusted but that of the backup: add that of the host that prunes to --public-key")
                 );
             }
             let stem = format!("{}{}", name::folder(self.cluster, self.kind), self.name);

@@ -110,6 +110,19 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// As [`Failure::file`], of a directory that was to be made.
+    pub fn directory(path: &Path, error: &io::Error) -> Self {
+        let failure = Failure::file(path, error);
+        if error.kind() != io::ErrorKind::PermissionDenied || path.symlink_metadata().is_ok() {
+            return failure;
+        }
+        let us = user(geteuid().as_raw());
+        let hint = format!("as root: install -d -o {} -m 700 {}", us.trim_start_matches("uid "), path.display());
+        Failure { hint, ..failure }
+    }
+}
+
 fn refused(failure: Failure, place: &Path, found: &Metadata, us: u32) -> Failure {
     let (owner, us, shown) = (found.uid(), user(us), place.display());
     let message = format!("{}: {shown} belongs to {}, and this runs as {us}", failure.message, user(owner));
@@ -139,6 +152,15 @@ mod tests {
         // A number without a name can be given to chown, too.
         let unknown = refused(Failure::new(Exit::Denied, "no", "no"), root, &root.metadata().unwrap(), 4_000_000);
         assert!(unknown.message.ends_with("runs as uid 4000000") && unknown.hint.starts_with("as root: chown 4000000 /etc"));
+    }
+
+    #[test]
+    fn a_directory_that_may_not_be_made_is_made_by_root() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let failure = Failure::directory(Path::new("/etc/none/dr"), &denied);
+        let us = user(geteuid().as_raw());
+        assert_eq!(failure.hint, format!("as root: install -d -o {us} -m 700 /etc/none/dr"));
+        assert_eq!(Failure::directory(Path::new("/etc"), &denied), Failure::file(Path::new("/etc"), &denied));
     }
 
     #[test]

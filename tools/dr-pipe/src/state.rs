@@ -29,7 +29,7 @@ pub fn directory() -> Option<PathBuf> {
 /// # Errors
 /// 74 or 77 as the file system says, with the name of whoever owns what is in the way.
 pub fn make(directory: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))
+    std::fs::create_dir_all(directory).map_err(|error| Failure::directory(directory, &error))
 }
 
 /// A state file that is there, and does not say any more what was remembered.

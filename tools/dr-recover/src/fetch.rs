@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dr_pipe::{Exit, Failure};
 use dr_store::{Location, PathStyle};
-use dr_wal::SegmentRange;
+use dr_wal::Planned;
 
 use crate::args::Args;
 use crate::settings;
@@ -12,11 +12,11 @@ use crate::settings;
 /// The program.
 const PROGRAM: &str = "dr-wal-fetch";
 
-/// The value of `restore_command`. `stores` are those that answered, `planned` the segments that were seen whole in them.
+/// The value of `restore_command`. `stores` are those that answered, `planned` the segments that were seen in them.
 ///
 /// # Errors
 /// 78 where the program is not installed; 64 where something has a line break in it.
-pub fn command(args: &Args, stores: &[&Location], planned: &[SegmentRange]) -> Result<String, Failure> {
+pub fn command(args: &Args, stores: &[&Location], planned: &[Planned]) -> Result<String, Failure> {
     let mut words = vec![program()?.display().to_string()];
     let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
     for store in stores {

@@ -5,7 +5,7 @@ use dr_crypt::Identities;
 use dr_pipe::record::{self, Base, Kind, Manifest, SignatureState};
 use dr_pipe::{Exit, Failure, warn};
 use dr_wal::stamps::Creation;
-use dr_wal::{Lsn, SegmentRange, SegmentSize, Timeline};
+use dr_wal::{Lsn, Planned as Seen, SegmentRange, SegmentSize, Timeline};
 
 use crate::TOOL;
 use crate::args::{Action, Args};
@@ -131,13 +131,19 @@ impl Planned<'_> {
     }
 
     /// The segments up to the target that a store has whole: should one not be there when the server asks for it, the log does not end
-    /// there. None for a standby, which outlives its stores.
-    pub fn seen(&self, args: &Args) -> Vec<SegmentRange> {
-        let Reach { segments, inside, .. } = &self.chosen.reach;
+    /// there. And the beginning of the last one, where segments follow behind a hole: the target lies in it, and the log does not
+    /// go on there. None for a standby, which outlives its stores.
+    pub fn seen(&self, args: &Args) -> Vec<Seen> {
+        if args.standby {
+            return Vec::new();
+        }
+        let Reach { segments, inside, resumes, .. } = &self.chosen.reach;
         let held = &self.survey.held;
-        let fetched =
-            segments.iter().take(self.chosen.segments).skip(*inside).filter(|name| !args.standby && held.whole.contains(name));
-        SegmentRange::of(fetched.copied(), held.size)
+        let fetched = &segments[..self.chosen.segments.min(segments.len())];
+        let whole = fetched.iter().skip(*inside).filter(|name| held.whole.contains(name));
+        let last = fetched.last().filter(|_| resumes.is_some()).and_then(|name| Some((*name, *held.begun.get(name)?)));
+        let beginning = last.map(|(name, bytes)| Seen::Beginning(name, u32::try_from(bytes).unwrap_or(u32::MAX)));
+        SegmentRange::of(whole.copied(), held.size).into_iter().map(Seen::Whole).chain(beginning).collect()
     }
 
     /// The major version of the server that was backed up.

@@ -68,15 +68,22 @@ impl Listing {
     }
 
     /// Which entries can be restored as soon as a table's rows are in: for each table, given by its indexes and
-    /// constraints on the source, those of its entries that need nothing else of this listing. In the tables' order. `marked` are entries that lock their table though they
-    /// are indexes.
-    pub fn early<'a>(&self, tables: impl IntoIterator<Item = (&'a [u32], &'a [u32])>, marked: &HashSet<u32>) -> Vec<Early> {
+    /// constraints on the source, those of its entries that need nothing else of this listing, and none of `code`. In the tables' order. `marked` are entries that lock their
+    /// table though they are indexes.
+    pub fn early<'a>(
+        &self,
+        tables: impl IntoIterator<Item = (&'a [u32], &'a [u32])>,
+        code: &HashSet<u32>,
+        marked: &HashSet<u32>,
+    ) -> Vec<Early> {
         let by_object: HashMap<(u32, u32), &Entry> =
             self.0.iter().filter(|entry| is_early(entry)).map(|entry| (entry.object, entry)).collect();
         let place: HashMap<u32, usize> = self.0.iter().enumerate().map(|(place, entry)| (entry.id, place)).collect();
         let of_table = |(indexes, constraints): (&[u32], &[u32])| {
             let objects = constraints.iter().map(|oid| (PG_CONSTRAINT, *oid)).chain(indexes.iter().map(|oid| (PG_CLASS, *oid)));
-            let mut own: Vec<&Entry> = objects.filter_map(|object| by_object.get(&object).copied()).collect();
+            let calls = |entry: &&Entry| entry.needs.iter().any(|need| code.contains(need));
+            let mut own: Vec<&Entry> =
+                objects.filter_map(|object| by_object.get(&object).copied()).filter(|entry| !calls(entry)).collect();
             // What waits for anything else here takes with it what waits for it.
             loop {
                 let ids: HashSet<u32> = own.iter().map(|entry| entry.id).collect();
@@ -93,6 +100,13 @@ impl Listing {
             Early { locking, others }
         };
         tables.into_iter().map(of_table).collect()
+    }
+
+    /// The entries that are code of the database's own, or run it: what it reads may be in any table.
+    pub fn code(&self) -> HashSet<u32> {
+        let kinds = ["FUNCTION ", "PROCEDURE ", "AGGREGATE ", "OPERATOR "];
+        let is_code = |entry: &&Entry| kinds.iter().any(|kind| entry.what.starts_with(kind));
+        self.0.iter().filter(is_code).map(|entry| entry.id).collect()
     }
 
     /// The entries that may have a name whose first word is among these.
@@ -198,12 +212,25 @@ mod tests {
     fn early_entries_need_nothing_that_comes_later() {
         let listing = after_rows();
         let tables = [(&[16403, 16404][..], &[16402][..]), (&[], &[])];
-        let early = listing.early(tables, &HashSet::new());
+        let none = HashSet::new();
+        let early = listing.early(tables, &none, &none);
         assert_eq!(early, [Early { locking: vec![3450], others: vec![3451] }, Early::default()]);
-        assert_eq!(listing.early(tables, &HashSet::from([3451]))[0], Early { locking: vec![3450, 3451], others: vec![] });
+        assert_eq!(listing.early(tables, &none, &HashSet::from([3451]))[0], Early { locking: vec![3450, 3451], others: vec![] });
         assert_eq!(listing.rest(&early[0].all().collect()), [vec![3460, 3452, 3480], vec![3470, 3475]]);
         assert_eq!(listing.named(&HashSet::from(["by".to_owned()])), HashSet::from([3451]));
         assert_eq!(use_list(&[3450, 3451]), "3450;\n3451;\n");
+    }
+
+    #[test]
+    fn an_index_that_calls_a_function_waits_for_all_rows() {
+        let list = LIST.replace("215; 1259", "230; 1255 1 FUNCTION public f() x\n215; 1259").replace("215 3460", "215 230");
+        let all = Listing::parse(&list).unwrap();
+        assert_eq!(all.code(), HashSet::from([230, 3460]));
+        let early = |code: HashSet<u32>| {
+            all.after_rows(&HashSet::from([3451, 3452])).early([(&[16403, 16404][..], &[][..])], &code, &HashSet::new())
+        };
+        assert_eq!(early(HashSet::new())[0].others, [3451, 3452]);
+        assert_eq!(early(all.code())[0].others, [3451]);
     }
 
     /// pg_dump writes these two of a tree where only a partition of a partition has the trigger disabled. With `--jobs`,

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
+use std::time::Duration;
 
 use dr_archive::Member;
 use dr_pipe::Failure;
@@ -23,6 +25,9 @@ use crate::{TOOL, extensions, large_objects};
 
 /// Below this, new storage for a table costs more than what FREEZE saves.
 const FREEZE_BYTES: u64 = 1 << 20;
+
+/// How long those who are finished may wait for others to be looked after.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Who loads what into which database.
 pub struct Loader<'a> {
@@ -79,8 +84,22 @@ impl Loader<'_> {
     /// The first failure of any thread; the others are cut off then.
     pub fn load(&self) -> Result<HashSet<u32>, Failure> {
         let shared = self.share()?;
+        let (waiting, working) = (std::thread::current(), AtomicUsize::new(self.workers));
         std::thread::scope(|scope| {
-            (0..self.workers).for_each(|_| drop(scope.spawn(|| self.note(&shared, self.work(&shared)))));
+            let work = || {
+                self.note(&shared, self.work(&shared));
+                working.fetch_sub(1, Ordering::Relaxed);
+                waiting.unpark();
+            };
+            let workers: Vec<_> = (0..self.workers).map(|_| scope.spawn(work)).collect();
+            while working.load(Ordering::Relaxed) > 0 && !workers.iter().all(ScopedJoinHandle::is_finished) {
+                std::thread::park_timeout(INTERVAL);
+                // Whoever was about to connect when the others were cut off has done so since, and may be at it for hours. Where
+                // that cannot be done was told the first time.
+                if shared.stop.load(Ordering::Relaxed) {
+                    drop(self.database.disconnect_all());
+                }
+            }
         });
         match lock(&shared.failure).take() {
             Some(failure) => Err(failure),

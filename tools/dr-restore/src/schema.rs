@@ -36,6 +36,8 @@ pub struct Definitions<'a> {
     post_data: Listing,
     /// Those of that which may be indexes that are no B-trees.
     no_btrees: HashSet<u32>,
+    /// Functions, and what else is code, before the rows or behind them.
+    code: HashSet<u32>,
     /// Those that may be indexes whose entries lock the whole table in the end.
     marked: HashSet<u32>,
     /// Whether some of that pg_dump has put before the rows, so that pg_restore keeps its order only without `--jobs`.
@@ -61,7 +63,20 @@ impl<'a> Definitions<'a> {
         let Survey { needs, no_btrees, marked, .. } =
             survey(program, &[], &dump, left_out).map_err(|failure| failure.within("schema.dump"))?;
         let (no_btrees, marked) = (post_data.named(&no_btrees), post_data.named(&marked));
-        Ok(Definitions { program, scratch, dump, left_out, on_refusal, needs, pre_data, post_data, no_btrees, marked, misplaced })
+        Ok(Definitions {
+            program,
+            scratch,
+            dump,
+            left_out,
+            on_refusal,
+            needs,
+            pre_data,
+            post_data,
+            no_btrees,
+            code: all.code(),
+            marked,
+            misplaced,
+        })
     }
 
     /// Creates the schemas of tables that the dump does not define: as with pg_dump, `--table` takes tables along without
@@ -88,7 +103,7 @@ impl<'a> Definitions<'a> {
 
     /// What can be restored as soon as a table's rows are in, for each table of the dump.
     pub fn early(&self, tables: &[TableFacts]) -> Vec<Early> {
-        self.post_data.early(tables.iter().map(|table| (&*table.indexes, &*table.constraints)), &self.marked)
+        self.post_data.early(tables.iter().map(|table| (&*table.indexes, &*table.constraints)), &self.code, &self.marked)
     }
 
     /// Builds indexes of tables whose rows are in, one after another; each with so many `helpers`, where a session has

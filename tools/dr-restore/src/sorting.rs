@@ -13,7 +13,7 @@ const ROW: u64 = 64;
 /// The memory for building an index over a table, in KiB, while so many more processes help. Never more than the server would take.
 pub fn memory(bytes: u64, rows: u64, helpers: usize, servers: u64) -> u64 {
     let processes = helpers as u64 + 1;
-    let share = (bytes / 1024 + rows * ROW / 1024) / processes;
+    let share = (bytes / 1024 + rows.saturating_mul(ROW) / 1024) / processes;
     // So many pieces are merged at once as their size has room for: a piece of the root of both.
     let merged_at_once = share.saturating_mul(MERGED).isqrt() * 5 / 4;
     let piece = if helpers == 0 { PIECE } else { PIECE_OF_SEVERAL };

@@ -315,10 +315,9 @@ fn backups(scene: &Scene, listing: Listing, files: &[Listed], now: DateTime<Utc>
         let tombstone = name::tombstone_key(&manifest.cluster, manifest.kind, &manifest.name);
         if tombstones.contains(tombstone.as_str()) {
             let message = "it has a tombstone that does not count: not signed by a trusted key, or of another backup";
-            findings.push(on(
-                &tombstone,
-                scene.error("tombstone", message, "find out who wrote it; it hides nothing and deletes nothing"),
-            ));
+            let hint = "if your own dr-prune wrote it, trust whose key it has, too: --public-key main.pub,main.delete.pub; else find out who \
+                        did; it hides nothing and deletes nothing";
+            findings.push(on(&tombstone, scene.error("tombstone", message, hint)));
         }
         let findings = findings.into_iter().map(|finding| about(&manifest.name, finding)).collect();
         Kept { key, face, findings, backup }

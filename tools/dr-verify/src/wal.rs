@@ -324,8 +324,12 @@ impl Log {
         )
     }
 
+    /// When a segment was stored, or as much of it as was streamed.
     fn stored_at(&self, segment: &SegmentName) -> Option<DateTime<Utc>> {
-        self.inventory.files.get(&WalName::Segment(*segment))?.objects.first()?.modified_at
+        let whole = self.inventory.files.get(&WalName::Segment(*segment)).and_then(|item| item.objects.first()?.modified_at);
+        let reached = self.inventory.streamed(segment);
+        let pieces = self.inventory.pieces.get(segment).into_iter().flatten();
+        whole.or_else(|| pieces.filter(|item| item.piece.end <= reached).filter_map(|item| item.modified_at).max())
     }
 
     /// The bases of the system that the log is of, by their places.

@@ -9,7 +9,7 @@ use dr_catalogue::{CatalogueArgs, ClusterArgs};
 use dr_crypt::IdentityArgs;
 use dr_pipe::args::JobsArgs;
 use dr_pipe::{Codes, Ended, Exit};
-use dr_wal::{SegmentRange, WalName};
+use dr_wal::{Planned, SegmentName, WalName};
 
 /// Bring a file of WAL back, from the nearest store that has it: PostgreSQL's restore_command
 #[derive(Debug, Parser)]
@@ -55,9 +55,9 @@ pub struct Args {
     #[arg(long, value_name = "HEX", env = "DR_PREFER_CONTENT", value_delimiter = ',', value_parser = digest)]
     pub prefer_content: Vec<String>,
 
-    /// Segments that were seen in the stores: that one is not there is an error, never the end; may be repeated
-    #[arg(long, value_name = "FIRST..LAST", env = "DR_PLANNED", value_delimiter = ',')]
-    pub planned: Vec<SegmentRange>,
+    /// Segments, or the beginning of one, that were seen in the stores: that one is not there is an error; may be repeated
+    #[arg(long, value_name = "FIRST..LAST|NAME:BYTES", env = "DR_PLANNED", value_delimiter = ',')]
+    pub planned: Vec<Planned>,
 
     /// Give up after SECONDS in all
     #[arg(long, value_name = "SECONDS", env = "DR_TIMEOUT", default_value = "300", value_parser = clap::value_parser!(u32).range(1..))]
@@ -66,6 +66,21 @@ pub struct Args {
     /// Fill the spool after NAME was answered: what this program starts in the background.
     #[arg(long, hide = true)]
     pub keep_ahead: bool,
+}
+
+impl Args {
+    /// Whether who made the plan of this recovery saw this segment whole.
+    pub fn planned_whole(&self, segment: &SegmentName) -> bool {
+        self.planned.iter().any(|planned| matches!(planned, Planned::Whole(range) if range.contains(segment)))
+    }
+
+    /// How many of its bytes they saw, where that is enough for the target.
+    pub fn planned_beginning(&self, segment: &SegmentName) -> Option<u32> {
+        self.planned.iter().find_map(|planned| match planned {
+            Planned::Beginning(name, bytes) if name == segment => Some(*bytes),
+            _ => None,
+        })
+    }
 }
 
 fn digest(text: &str) -> Result<String, String> {

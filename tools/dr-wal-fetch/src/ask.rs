@@ -66,7 +66,9 @@ pub fn ask(args: &Args, server: Option<&Server>) -> Result<Option<Got>, Failure>
             }
         }
     }
-    if let Some(failure) = failed {
+    // As much as the target needs is as good as all of it, whatever another store might have.
+    let enough = beginning.as_ref().is_some_and(|got| is_enough(args, got));
+    if let Some(failure) = failed.filter(|_| !enough) {
         return Err(failure);
     }
     if !known {
@@ -109,6 +111,7 @@ fn ask_one(args: &Args, location: &Location, keys: &Keys, server: Option<&Server
         hold(&shelf, &args.name, &got.bytes, got.bytes.len() as u64, server).map_err(Refused::Here)?;
         if let (Some(reached), WalName::Segment(segment)) = (got.partial, &args.name)
             && got.bytes.len() as u64 > reached.into()
+            && !is_enough(args, &got)
         {
             absent::no_later_one(&shelf, segment).map_err(Refused::Here)?;
         }
@@ -116,6 +119,12 @@ fn ask_one(args: &Args, location: &Location, keys: &Keys, server: Option<&Server
     }
     let system = absent::prove(&shelf, &args.name, server, &args.path).map_err(Refused::Here)?;
     Ok(Answer::Absent { cluster_is_known: system.is_some() })
+}
+
+/// Whether as much of a segment was streamed as the target of this recovery needs: what follows is not asked for.
+fn is_enough(args: &Args, got: &Got) -> bool {
+    let WalName::Segment(segment) = &args.name else { return false };
+    args.planned_beginning(segment).is_some_and(|bytes| got.partial.is_some_and(|reached| reached >= bytes))
 }
 
 /// Reads a file out of a store by `read`, proved; which of two contents it is, `--prefer-content` may say.

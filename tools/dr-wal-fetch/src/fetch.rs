@@ -28,7 +28,7 @@ pub fn fetch(args: Args) -> Outcome {
     let bytes = match taken {
         Some(bytes) => bytes,
         None => match ask_in_time(&args, server).map_err(left)? {
-            got if got.as_ref().is_none_or(|got| got.partial.is_some()) && is_planned(&args) => return Err(left(vanished(&args))),
+            got if !is_as_planned(&args, got.as_ref()) => return Err(left(vanished(&args))),
             None => return Ok(Exit::Bad),
             Some(got) => {
                 place::write(&args.path, &got.bytes).map_err(left)?;
@@ -46,14 +46,20 @@ pub fn fetch(args: Args) -> Outcome {
     Ok(Exit::Good)
 }
 
-/// Whether who made the plan of this recovery saw the segment.
-fn is_planned(args: &Args) -> bool {
-    matches!(args.name, WalName::Segment(segment) if args.planned.iter().any(|range| range.contains(&segment)))
+/// Whether there is as much of it as there was when this recovery was planned.
+fn is_as_planned(args: &Args, got: Option<&Got>) -> bool {
+    let WalName::Segment(segment) = args.name else { return true };
+    let begun = got.map(|got| got.partial);
+    match args.planned_beginning(&segment) {
+        _ if begun == Some(None) => true,
+        Some(bytes) => begun.flatten().is_some_and(|reached| reached >= bytes),
+        None => !args.planned_whole(&segment),
+    }
 }
 
 /// Whatever the stores say now: the log does not end here.
 fn vanished(args: &Args) -> Failure {
-    let message = format!("{} was whole in the stores when this recovery was planned, and is not there now", args.name);
+    let message = format!("{} was in the stores when this recovery was planned, and is not there now, or less of it", args.name);
     Failure::new(
         Exit::Unavailable,
         message,

@@ -53,7 +53,7 @@ fn f49_what_was_planned_is_never_absent_however_well_it_is_proven() {
     assert_eq!(planned(NAME).status.code(), Some(0));
     fs::remove_file(world.target()).unwrap();
     let said = refused(&world, &planned(NEXT), 200);
-    assert!(said.contains(&format!("{NEXT} was whole in the stores when this recovery was planned")), "{said}");
+    assert!(said.contains(&format!("{NEXT} was in the stores when this recovery was planned")), "{said}");
     // Behind the plan the log ends as ever.
     assert_eq!(planned("000000010000000000000005").status.code(), Some(1));
     assert_eq!(planned("000000020000000000000004").status.code(), Some(1));

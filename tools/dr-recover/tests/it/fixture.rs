@@ -191,11 +191,12 @@ impl Source {
         self.shell(&format!("{bin} stop -s -D branch -m fast"));
     }
 
-    /// The object of a segment, and all that is said of it.
+    /// The object of a segment, and all that is said of it; not what was streamed.
     pub fn lose(&self, segment: &str) {
         let folder = self.path("store/main/wal").join(&segment[..8]);
         let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-        let lost: Vec<_> = names.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(segment)).collect();
+        let lost: Vec<_> =
+            names.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(segment) && path.is_file()).collect();
         assert!(!lost.is_empty(), "{segment}");
         lost.iter().for_each(|path| fs::remove_file(path).unwrap());
     }

@@ -151,4 +151,15 @@ fn the_beginning_of_a_segment_that_was_streamed_is_replayed() {
     assert_eq!(recovered.rows(), "1 2", "{record}");
     let (recovered, _) = source.arrive("whole", &["--no-partial"]);
     assert_eq!(recovered.rows(), "1");
+    // What lies in it is reached, too, where the rest of the segment was lost, and more follows.
+    source.archived();
+    source.row(3);
+    source.archived();
+    source.lose(&segment.to_string());
+    let said = run(&mut source.recover("y", &[])).ends(66).to_owned();
+    assert!(said.contains("the WAL has a hole") && said.contains(&format!("to {lsn} ")), "{said}");
+    let (recovered, _) = source.arrive("y", &["--target-lsn", &lsn.to_string()]);
+    assert_eq!(recovered.rows(), "1 2");
+    let settings = std::fs::read_to_string(source.path("y/postgresql.auto.conf")).unwrap();
+    assert!(settings.contains(&format!("--planned {segment}:{reached}")), "{settings}");
 }
