@@ -75,6 +75,14 @@ fn lines(text: &str) -> Vec<Finding> {
     names.filter_map(one).chain(spaced).collect()
 }
 
+/// What of a file of settings leads to another server than the environment, where the file is only for the command that is printed.
+pub fn leads_elsewhere(text: &str, environment: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let value = |line: &str| line.split_once('=').map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned());
+    let named = text.lines().filter_map(|line| Some((name_of(line)?, value(line)?)));
+    let mut other = named.filter(|(name, value)| ["PGHOST", "PGPORT"].contains(name) && environment(name).as_ref() != Some(value));
+    other.next().map(|(name, value)| format!("{name}={value}"))
+}
+
 /// The name that a line of a shell gives a value; none where it gives none.
 fn name_of(line: &str) -> Option<&str> {
     let line = line.trim_start();
@@ -106,6 +114,17 @@ fn distance(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_leads_to_another_server_is_noticed() {
+        let text = "DR_TO=/store\nexport PGHOST=\"/run/a\"\nPGPORT=5433\n";
+        let environment =
+            |host: &str, port: &str| leads_elsewhere(text, |name| Some(if name == "PGHOST" { host } else { port }.into()));
+        assert_eq!(environment("/run/a", "5433"), None);
+        assert_eq!(environment("/run/a", "5432"), Some("PGPORT=5433".into()));
+        assert_eq!(leads_elsewhere(text, |_| None), Some("PGHOST=/run/a".into()));
+        assert_eq!(leads_elsewhere("DR_TO=/store\n", |_| None), None);
+    }
 
     #[test]
     fn names_are_those_of_the_manual_and_a_slip_is_told() {

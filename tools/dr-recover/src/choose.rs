@@ -62,27 +62,8 @@ pub struct Chosen {
 /// segment that is needed; 69 where a store did not answer that may hold more.
 pub fn choose(target: &Target, bases: &[Point], survey: &Survey<'_>, log: &Log<'_>) -> Result<Chosen, Failure> {
     let asked = Asked { target, bases, survey, log };
-    let limit = target.aim.limit();
-    let way = Way::find(&survey.held, bases, target.timeline, limit).map_err(|why| asked.blocked(None, why))?;
-    let found = match &target.aim {
-        Aim::Xid(_) | Aim::Name(_) => Some(asked.find(&way)?),
-        _ => None,
-    };
-    let limit = found.map_or(limit, Limit::Lsn);
-    let base = way.base(limit).map_err(|why| asked.blocked(Some(&way), why))?.clone();
-    let reach = way.reach(&survey.held, &base);
-    if !reach.is_consistent(&base) {
-        let message = format!("{} cannot be used: WAL that it needs is missing, {}", base.name, reach.gap(survey.held.size));
-        return Err(asked.refusal(message, &way, &base));
-    }
-    let mut chosen = asked.settle(way, base, reach, found)?;
-    let needed = chosen.reach.segments[chosen.reach.inside.min(chosen.segments)..chosen.segments].to_vec();
-    if let (Some(name), None) = (survey.conflict(&needed), survey.prefers_content()) {
-        let message = format!("segment {name} has two contents: two servers archived to one place");
-        let hint = format!("find out which is right, and name it with --prefer-content; {NOTHING}");
-        return Err(Failure::new(Exit::Damaged, message, hint));
-    }
-    chosen.segments = chosen.segments.max(1);
+    let chosen = asked.choose().map_err(|failure| asked.or_elsewhere(failure))?;
+    asked.must_know_timelines(&chosen)?;
     asked.mention(&chosen);
     Ok(chosen)
 }
@@ -96,6 +77,59 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    fn choose(&self) -> Result<Chosen, Failure> {
+        let Asked { target, bases, survey, .. } = self;
+        let limit = target.aim.limit();
+        let way = Way::find(&survey.held, bases, target.timeline, limit).map_err(|why| self.blocked(None, why))?;
+        let found = match &target.aim {
+            Aim::Xid(_) | Aim::Name(_) => Some(self.find(&way)?),
+            _ => None,
+        };
+        let limit = found.map_or(limit, Limit::Lsn);
+        let base = way.base(limit).map_err(|why| self.blocked(Some(&way), why))?.clone();
+        let reach = way.reach(&survey.held, &base);
+        if !reach.is_consistent(&base) {
+            let message = format!("{} cannot be used: WAL that it needs is missing, {}", base.name, reach.gap(survey.held.size));
+            return Err(self.refusal(message, &way, &base));
+        }
+        let mut chosen = self.settle(way, base, reach, found)?;
+        let needed = chosen.reach.segments[chosen.reach.inside.min(chosen.segments)..chosen.segments].to_vec();
+        if let (Some(name), None) = (survey.conflict(&needed), survey.prefers_content()) {
+            let message = format!("segment {name} has two contents: two servers archived to one place");
+            let hint = format!("find out which is right, and name it with --prefer-content; {NOTHING}");
+            return Err(Failure::new(Exit::Damaged, message, hint));
+        }
+        chosen.segments = chosen.segments.max(1);
+        Ok(chosen)
+    }
+
+    /// What is missing may be where nobody answers.
+    fn or_elsewhere(&self, failure: Failure) -> Failure {
+        match self.survey.unreachable.first() {
+            Some((location, why)) if failure.exit == Exit::Missing => {
+                let message = format!("{}; {location} may have more, and cannot be asked: {}", failure.message, why.message);
+                Failure::new(why.exit, message, failure.hint)
+            }
+            _ => failure,
+        }
+    }
+
+    /// Which timeline is the newest, and where it left the others, nobody knows while a store is out of sight.
+    fn must_know_timelines(&self, chosen: &Chosen) -> Result<(), Failure> {
+        let newest = self.target.timeline == TimelineChoice::Latest && self.target.aim != Aim::Immediate;
+        match self.survey.unreachable.first().filter(|_| newest) {
+            None => Ok(()),
+            Some((location, why)) => {
+                let message = format!("{location} may know of a newer timeline, and cannot be asked: {}", why.message);
+                let known = chosen.way.timeline().0;
+                let hint = format!(
+                    "wait for it, or say which timeline is right: --timeline {known} is the newest in sight; leave a store out of --from that is gone for good; {NOTHING}"
+                );
+                Err(Failure::new(why.exit, message, hint))
+            }
+        }
+    }
+
     /// What PostgreSQL is told, and what must be there for it.
     fn settle(&self, way: Way, base: Point, reach: Reach, found: Option<Lsn>) -> Result<Chosen, Failure> {
         let size = self.survey.held.size;
