@@ -145,6 +145,20 @@ fn f47_streamed_pieces_count_as_far_as_they_reach() {
 }
 
 #[test]
+fn f47_moments_reach_as_far_as_pieces_before_a_hole() {
+    let world = World::new();
+    let store = world.store("store");
+    world.segments(&store, 1, 2..=3);
+    world.base(&store, 1, 2);
+    world.put_piece(&store, &segment(1, 4), 0..8192);
+    world.segments(&store, 1, 6..=6);
+    let said = world.run("--from store", 1);
+    // The base is of January; the piece of just now.
+    let today = chrono::Utc::now().format("no moment from about %Y-%m-%d").to_string();
+    assert!(said.findings.iter().any(|finding| finding.message.contains(&today)), "{today}: {said:?}");
+}
+
+#[test]
 fn f48_a_timeline_whose_history_is_missing_is_told() {
     let (world, _) = world();
     for file in files(&world.path("store/main/base")).iter().filter(|file| file.to_str().unwrap().contains("Z_0002")) {

@@ -38,6 +38,35 @@ fn f47_a_hole_is_named_with_what_can_be_reached() {
 }
 
 #[test]
+fn f47_a_store_that_cannot_be_asked_may_have_what_is_missing_or_know_a_newer_timeline() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    let at = source.now();
+    source.row(2);
+    source.archived();
+    let missing = source.sql("SELECT pg_walfile_name(pg_current_wal_lsn() + 1)");
+    source.row(3);
+    source.archived();
+    source.row(4);
+    source.archived();
+    let late = source.now();
+    let also = |args: &[&str]| {
+        let mut command = source.recover("x", &["--preflight", "--from", "s3://gone/pg", "--endpoint-url", "http://127.0.0.1:1"]);
+        command.envs([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_REGION", "us-east-1")]);
+        run(command.args(["--patience", "1"]).args(args))
+    };
+    let said = also(&["--target-time", &at]);
+    assert!(said.ends(69).contains("s3://gone/pg may know of a newer timeline, and cannot be asked"), "{}", said.stderr);
+    assert!(said.stderr.contains("hint: wait for it, or say which timeline is right: --timeline 1 "), "{}", said.stderr);
+    assert!(also(&["--target-time", &at, "--timeline", "1"]).ends(0).contains("s3://gone/pg is left out"));
+    also(&["--target", "immediate"]).ends(0);
+    source.lose(&missing);
+    let said = also(&["--target-time", &late, "--timeline", "1"]);
+    assert!(said.ends(69).contains("s3://gone/pg may have more, and cannot be asked"), "{}", said.stderr);
+}
+
+#[test]
 fn f83_what_lies_outside_of_the_window_is_refused() {
     let source = Source::start(18);
     let early = source.now();
