@@ -21,7 +21,7 @@ use crate::manifest::{self, Manifest};
 use crate::pages::Pages;
 use crate::rate::Limit;
 use crate::wal::{self, Needed};
-use crate::walk::Walk;
+use crate::walk::{Walk, inside};
 use crate::{TOOL, config, control};
 
 /// Where a file is cut: whole pages, of any size that PostgreSQL knows.
@@ -129,6 +129,7 @@ pub fn take(plan: &Plan<'_>, session: Session, pgdata: &Path, output: Output) ->
         pgdata,
         version: format!("PG_{}_{}", facts.major(), facts.catalog_version),
         ours: scratch.path().canonicalize().unwrap_or_else(|_| scratch.path().to_owned()),
+        inside: inside(pgdata, &tablespaces),
         tablespaces,
     };
     copy.all(&walk, plan.args.jobs.workers())?;

@@ -38,6 +38,16 @@ pub struct Walk<'w> {
     pub ours: PathBuf,
     /// The tablespaces that existed when the backup began. Later ones come to be by WAL.
     pub tablespaces: Vec<u32>,
+    /// Where in the data directory some of them lie, against all advice. They belong to the backup by their links.
+    pub inside: HashSet<String>,
+}
+
+/// The paths of tablespaces that lie in the data directory.
+pub fn inside(pgdata: &Path, tablespaces: &[u32]) -> HashSet<String> {
+    let root = pgdata.canonicalize();
+    let links = tablespaces.iter().map(|oid| pgdata.join(format!("pg_tblspc/{oid}"))).filter(|link| link.is_symlink());
+    let places = links.filter_map(|link| Some(link.canonicalize().ok()?.strip_prefix(root.as_ref().ok()?).ok()?.to_owned()));
+    places.filter_map(|place| place.to_str().map(str::to_owned)).collect()
 }
 
 impl Walk<'_> {
@@ -92,7 +102,7 @@ impl Walk<'_> {
             each(Found::File(Place { path, source }))
         } else if kind.is_dir() {
             each(Found::Directory(path.clone()))?;
-            self.directory(&source, &path, each)
+            if self.inside.contains(&path) { Ok(()) } else { self.directory(&source, &path, each) }
         } else if let Some(oid) = kind.is_symlink().then(|| path.strip_prefix("pg_tblspc/")).flatten() {
             let known = oid.parse().is_ok_and(|oid| self.tablespaces.contains(&oid));
             if known { self.tablespace(&source, path, each) } else { Ok(()) }
@@ -149,13 +159,22 @@ mod tests {
         symlink(disk.join("wal"), pgdata.join("pg_wal")).unwrap();
         symlink(disk.join("space"), pgdata.join("pg_tblspc/16400")).unwrap();
         symlink(disk.join("later"), pgdata.join("pg_tblspc/16401")).unwrap();
+        make(&pgdata, &["inside/PG_15_1/5/9"]);
+        symlink(pgdata.join("inside"), pgdata.join("pg_tblspc/16402")).unwrap();
         make(&disk, &["xact/0000", "photos/1"]);
         symlink(disk.join("xact"), pgdata.join("pg_xact")).unwrap();
         symlink(disk.join("photos"), pgdata.join("photos")).unwrap();
         symlink("/etc/passwd", pgdata.join("link")).unwrap();
         let _listens = std::os::unix::net::UnixListener::bind(pgdata.join(".s.PGSQL.5432")).unwrap();
 
-        let walk = Walk { pgdata: &pgdata, version: "PG_15_1".into(), ours: pgdata.join("ours"), tablespaces: vec![16400] };
+        let tablespaces = vec![16400, 16402];
+        let walk = Walk {
+            pgdata: &pgdata,
+            version: "PG_15_1".into(),
+            ours: pgdata.join("ours"),
+            inside: inside(&pgdata, &tablespaces),
+            tablespaces,
+        };
         let mut told = Vec::new();
         walk.each(&mut |found| {
             told.push(match found {
@@ -173,6 +192,7 @@ mod tests {
             "base/5/16384",
             "global/",
             "global/1262",
+            "inside/",
             "log/",
             "log/today.log",
             "pg_stat_tmp/",
@@ -181,6 +201,10 @@ mod tests {
             "pg_tblspc/16400/PG_15_1/",
             "pg_tblspc/16400/PG_15_1/5/",
             "pg_tblspc/16400/PG_15_1/5/16390",
+            "pg_tblspc/16402/",
+            "pg_tblspc/16402/PG_15_1/",
+            "pg_tblspc/16402/PG_15_1/5/",
+            "pg_tblspc/16402/PG_15_1/5/9",
             "pg_wal/",
             "pg_wal/archive_status/",
             "pg_xact/",

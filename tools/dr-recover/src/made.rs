@@ -95,8 +95,8 @@ pub fn directories(made: &[Creation], placed: &[Placed]) -> Result<Vec<PathBuf>,
             // It was made while the backup was taken, which has it too.
             Some(placed) if placed.to == *path => continue,
             Some(placed) => {
-                let (to, hint) =
-                    (placed.to.display(), format!("leave it where it was: no --tablespace for it; or choose {before}"));
+                let to = placed.to.display();
+                let hint = format!("leave it where it was: --tablespace {oid}={shown}; or choose a base taken after it (--backup)");
                 let message = format!("tablespace {oid} was made during the backup: the replay leads it back from {to} to {shown}");
                 return Err(Failure::new(Exit::Refused, message, hint));
             }

@@ -75,7 +75,14 @@ impl Archive {
 
     /// What went wrong while it was read.
     pub fn failure(&self, error: dr_archive::Error) -> Failure {
-        archive_failure(error).within(&self.name)
+        let failure = archive_failure(error).within(&self.name);
+        match failure.exit {
+            Exit::Damaged => {
+                let hint = "where another store has this backup, name that one alone with --from, and add --delta; else another backup (--backup)";
+                Failure { hint: hint.into(), ..failure }
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -109,7 +109,9 @@ pub fn connect(command: &mut Command, conn: &ConnInfo, options: &str) -> Result<
 /// A failure that quotes the first error among what a program said, as `status` tells how it ended.
 pub fn failure(said: &str, status: &str) -> Failure {
     let text = if said.trim().is_empty() { status.to_owned() } else { first_error(said) };
-    let (exit, hint) = if text.contains("No space left on device") {
+    let (exit, hint) = if text.starts_with("signal: ") {
+        (Exit::Busy, "did the system end it for want of memory? run it again")
+    } else if text.contains("No space left on device") {
         (Exit::Io, "free space on the server")
     } else if text.contains("terminating connection")
         || text.contains("server closed the connection")
