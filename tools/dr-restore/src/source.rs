@@ -72,7 +72,7 @@ impl Request<'_> {
     }
 
     fn find(&self, scope: &Scope, selector: &Selector) -> Result<Source, Failure> {
-        let found = self.catalogue.open()?.find(scope, selector)?;
+        let found = self.catalogue.open()?.find(scope, selector).map_err(|error| if_a_base(error.into(), selector))?;
         found.warnings.iter().for_each(|warning| warn(TOOL, warning));
         let manifest = &found.backup.manifest;
         if let (Some(target), Some(database)) = (self.replaces, &manifest.produced.database)
@@ -224,6 +224,18 @@ fn spool_failure(spool_dir: &Path, error: &io::Error) -> Failure {
     let mut failure = Failure::io(format!("spool directory {}", spool_dir.display()), error);
     failure.hint = "name a directory with room for the whole backup: --spool-dir, or DR_SPOOL_DIR; nothing was restored".into();
     failure
+}
+
+/// Whoever names a base wants a cluster back.
+fn if_a_base(failure: Failure, selector: &Selector) -> Failure {
+    match selector {
+        Selector::Name(name) if failure.exit == Exit::Missing && name.contains("_base_") => {
+            let hint =
+                format!("a base is a whole cluster: dr-recover --backup {name}; dr-list --kind dump shows what this can restore");
+            Failure { hint, ..failure }
+        }
+        _ => failure,
+    }
 }
 
 #[cfg(test)]

@@ -115,6 +115,8 @@ fn f70_f71_f73_wrong_keys_signatures_and_objects_are_refused() {
     let whose = format!("no identity given opens this stream; it is encrypted to {}", recipients.trim());
     assert!(said.contains(&whose), "{said}");
     kept.refuses(kept.restore(&["latest"]).env_remove("DR_IDENTITY"), 64);
+    let said = kept.refuses(kept.restore(&["main_base_20260101T020000Z_0001"]).env_remove("DR_IDENTITY"), 66);
+    assert!(said.contains("dr-recover --backup main_base_20260101T020000Z_0001"), "{said}");
     kept.refuses(kept.restore(&["latest"]).env("DR_PUBLIC_KEY", kept.file("other.pub")), 81);
     // Another good archive, encrypted to the same people, in the place of this one.
     let object = kept.object();
