@@ -116,6 +116,14 @@ END
     # One that is not there fails, and does not keep the next from being backed up.
     run -66 "$PROJECT/scripts/backup" main nowhere "Zweite Kasse"
     [ "$("$PROJECT/scripts/restore" main | wc -l)" = 3 ]
+    # Without the key that signs all is stored, and what is said publishes it.
+    sed -i "s|^DR_SIGNING_KEY=.*|DR_SIGNING_KEY=$PWD/none|" etc/main.env
+    run ! "$PROJECT/scripts/backup" main shop
+    [[ $output == *"backup: hint: all is stored: once that is mended, dr-seal --cluster main < $PWD/tmp."* ]]
+    sed -i "s|^DR_SIGNING_KEY=.*|DR_SIGNING_KEY=$KEYS/signs.key|" etc/main.env
+    # shellcheck source=/dev/null
+    (set -a && . etc/main.env && dr-seal --cluster main <"$(echo tmp.*)") && rm tmp.*
+    [ "$("$PROJECT/scripts/restore" main | wc -l)" = 4 ]
     "$PROJECT/scripts/restore" main latest back --database shop
     dropdb back
     dropdb kasse
