@@ -77,7 +77,7 @@ pub fn plan(args: &WalArgs, archives: bool, in_recovery: bool) -> Result<WalKept
 /// (`XLogArchiveIsBusy` in `src/backend/access/transam/xlogarchive.c`).
 ///
 /// # Errors
-/// 69 when the time is over.
+/// 69 when the time is over; 78 where the server will never archive one.
 pub fn wait_for_archiver(pgdata: &Path, needed: &Needed, patience: Duration) -> Result<(), Failure> {
     let wal = pgdata.join("pg_wal");
     let mut left = needed.segments();
@@ -85,6 +85,11 @@ pub fn wait_for_archiver(pgdata: &Path, needed: &Needed, patience: Duration) -> 
     loop {
         left.retain(|segment| is_busy(&wal, segment));
         let Some(first) = left.first() else { return Ok(()) };
+        if is_forgotten(&wal, first).map_err(|error| Failure::io(wal.display(), &error))? {
+            let message = format!("this server will never archive {first}: it came with the copy that the standby was made from");
+            let hint = "name the store that has it from the primary with --from, or add --with-wal; nothing was published";
+            return Err(Failure::new(Exit::Config, message, hint));
+        }
         if Instant::now() >= deadline {
             return Err(not_archived(first, left.len(), patience));
         }
@@ -97,6 +102,23 @@ fn is_busy(wal: &Path, segment: &SegmentName) -> bool {
     let has = |name: String| wal.join(name).exists();
     let is_done = has(format!("archive_status/{segment}.done"));
     !is_done && (has(format!("archive_status/{segment}.ready")) || has(segment.to_string()))
+}
+
+/// Whether the archiver knows a later segment of the timeline, and not this one.
+fn is_forgotten(wal: &Path, segment: &SegmentName) -> io::Result<bool> {
+    let (mut known, mut later) = (false, false);
+    for entry in wal.join("archive_status").read_dir()? {
+        let name = entry?.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".done").or_else(|| name.strip_suffix(".ready")));
+        if let Some(other) =
+            stem.and_then(|stem| stem.parse::<SegmentName>().ok()).filter(|other| other.timeline == segment.timeline)
+        {
+            known |= other == *segment;
+            later |= other > *segment;
+        }
+    }
+    // Whatever it is told of comes in order; but it may have been told, and the segment removed, since we looked.
+    Ok(later && !known && wal.join(segment.to_string()).exists())
 }
 
 /// Waits until each store has each segment.
@@ -223,6 +245,11 @@ mod tests {
         let failure = wait_for_archiver(scratch.path(), &needed, Duration::ZERO).unwrap_err();
         assert_eq!(failure.exit, Exit::Unavailable);
         std::fs::remove_file(status("ready")).unwrap();
+        std::fs::write(wal.join("archive_status/000000010000000000000001.done"), "").unwrap();
+        assert_eq!(wait_for_archiver(scratch.path(), &needed, Duration::ZERO).unwrap_err().exit, Exit::Unavailable);
+        std::fs::write(wal.join("archive_status/000000010000000000000003.done"), "").unwrap();
+        let failure = wait_for_archiver(scratch.path(), &needed, Duration::from_secs(600)).unwrap_err();
+        assert!(failure.exit == Exit::Config && failure.hint.contains("--from"), "{failure:?}");
         std::fs::write(status("done"), "").unwrap();
         wait_for_archiver(scratch.path(), &needed, Duration::ZERO).unwrap();
     }
