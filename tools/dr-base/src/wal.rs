@@ -1,5 +1,6 @@
 //! The WAL from a backup's start to its stop: without it, the backup is worth nothing. How is it made sure of?
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use dr_archive::Writer;
 use dr_pipe::record::WalKept;
-use dr_pipe::{Exit, Failure};
+use dr_pipe::{Exit, Failure, warn};
 use dr_store::Store;
 use dr_wal::{Lsn, SegmentName, SegmentSize, Shelf, Timeline, WalName, header};
 
+use crate::TOOL;
 use crate::args::WalArgs;
 
 /// How often is looked whether WAL has been archived.
@@ -20,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a store is looked into.
 const STORE_PAUSE: Duration = Duration::from_secs(2);
+
+/// After how long the wait for WAL is spoken of: the archiver takes a second, a receiver no longer than a store does.
+const LONG: Duration = Duration::from_mins(1);
 
 /// Enough of a segment for its header.
 const HEADER_BYTES: u64 = 8192;
@@ -81,7 +86,7 @@ pub fn plan(args: &WalArgs, archives: bool, in_recovery: bool) -> Result<WalKept
 pub fn wait_for_archiver(pgdata: &Path, needed: &Needed, patience: Duration) -> Result<(), Failure> {
     let wal = pgdata.join("pg_wal");
     let mut left = needed.segments();
-    let deadline = Instant::now() + patience;
+    let mut wait = Wait::new(patience);
     loop {
         left.retain(|segment| is_busy(&wal, segment));
         let Some(first) = left.first() else { return Ok(()) };
@@ -90,9 +95,7 @@ pub fn wait_for_archiver(pgdata: &Path, needed: &Needed, patience: Duration) -> 
             let hint = "name the store that has it from the primary with --from, or add --with-wal; nothing was published";
             return Err(Failure::new(Exit::Config, message, hint));
         }
-        if Instant::now() >= deadline {
-            return Err(not_archived(first, left.len(), patience));
-        }
+        wait.goes_on("this server's archiver", first, left.len())?;
         std::thread::park_timeout(PAUSE);
     }
 }
@@ -126,29 +129,52 @@ fn is_forgotten(wal: &Path, segment: &SegmentName) -> io::Result<bool> {
 /// # Errors
 /// 69 when the time is over; else as a store says.
 pub fn wait_for_stores(stores: &[Store], cluster: &str, needed: &Needed, patience: Duration) -> Result<(), Failure> {
-    let deadline = Instant::now() + patience;
+    let mut wait = Wait::new(patience);
     for store in stores {
         let mut left = needed.segments();
         loop {
             let inventory = Shelf::new(store, cluster).inventory_of(needed.timeline)?;
             left.retain(|segment| !inventory.has(&WalName::Segment(*segment)));
             let Some(first) = left.first() else { break };
-            if Instant::now() >= deadline {
-                return Err(not_archived(first, left.len(), patience).within(store.location()));
-            }
-            std::thread::park_timeout(STORE_PAUSE.min(deadline.saturating_duration_since(Instant::now())));
+            wait.goes_on(store.location(), first, left.len())?;
+            std::thread::park_timeout(STORE_PAUSE.min(wait.deadline.saturating_duration_since(Instant::now())));
         }
     }
     Ok(())
 }
 
-fn not_archived(first: &SegmentName, count: usize, patience: Duration) -> Failure {
-    let seconds = patience.as_secs();
-    Failure::new(
-        Exit::Unavailable,
-        format!("{count} segments of WAL that the backup needs, {first} the first, are not archived after {seconds} seconds"),
-        "pg_stat_archiver and the server's log say why; of a standby, run pg_switch_wal() on its primary; nothing was published",
-    )
+/// A wait that ends, and that speaks of itself once it is a long one.
+struct Wait {
+    patience: Duration,
+    deadline: Instant,
+    speaks_at: Option<Instant>,
+}
+
+impl Wait {
+    /// A wait that begins now.
+    fn new(patience: Duration) -> Self {
+        let now = Instant::now();
+        Self { patience, deadline: now + patience, speaks_at: Some(now + LONG) }
+    }
+
+    /// Whether there is time left, while `count` segments, `first` the first, are missing in what is waited `on`.
+    fn goes_on(&mut self, on: impl Display, first: &SegmentName, count: usize) -> Result<(), Failure> {
+        let (now, seconds) = (Instant::now(), self.patience.as_secs());
+        if now >= self.deadline {
+            return Err(Failure::new(
+                Exit::Unavailable,
+                format!(
+                    "{on}: {count} segments of WAL that the backup needs, {first} the first, are not archived after {seconds} seconds"
+                ),
+                "pg_stat_archiver and the server's log say why; of a standby, run pg_switch_wal() on its primary; nothing was published",
+            ));
+        }
+        if self.speaks_at.take_if(|at| now >= *at).is_some() {
+            let long = LONG.as_secs();
+            warn(TOOL, format!("{on}: still without {first}, which the backup needs, after {long} seconds: waits up to {seconds}"));
+        }
+        Ok(())
+    }
 }
 
 /// Copies the segments out of `pg_wal` into the archive, on `workers` threads.
@@ -227,6 +253,20 @@ mod tests {
         assert_eq!(segments(0x0200_0028, 0x0200_0100), ["000000010000000000000002"]);
         assert_eq!(segments(0x0200_0028, 0x0300_0000), ["000000010000000000000002"]);
         assert_eq!(segments(0xFF00_0028, 0x1_0000_0028), ["0000000100000000000000FF", "000000010000000100000000"]);
+    }
+
+    #[test]
+    fn a_long_wait_is_spoken_of_once_and_ends() {
+        let segment = SegmentName::holding(Timeline(1), Lsn(1), Lsn(2), SegmentSize::DEFAULT).next().unwrap();
+        let mut wait = Wait::new(Duration::from_secs(600));
+        wait.goes_on("s3://b/p", &segment, 1).unwrap();
+        assert!(wait.speaks_at.is_some());
+        wait.speaks_at = Some(Instant::now());
+        wait.goes_on("s3://b/p", &segment, 1).unwrap();
+        assert!(wait.speaks_at.is_none());
+        wait.deadline = Instant::now();
+        let failure = wait.goes_on("s3://b/p", &segment, 1).unwrap_err();
+        assert!(failure.exit == Exit::Unavailable && failure.message.starts_with("s3://b/p: 1 segments"), "{failure:?}");
     }
 
     #[test]
