@@ -20,8 +20,6 @@ pub mod signature;
 mod store;
 pub mod tombstone;
 
-pub use dr_pipe::args::moment;
-
 pub use args::{CatalogueArgs, ClusterArgs, FromArgs, PublicKeyArgs, SigningKeyArgs};
 pub use catalogue::{Catalogue, Found};
 pub use chain::Chain;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use chrono::{DateTime, Utc};
-use dr_catalogue::{Error, Selector, chain, manifest, moment, order};
+use dr_catalogue::{Error, Selector, chain, manifest, order};
 use dr_pipe::record::{self, Backup, SignatureState};
 use proptest::prelude::*;
 
@@ -56,20 +56,5 @@ proptest! {
                 prop_assert!(ambiguous && fitting > 1);
             }
         }
-    }
-
-    #[test]
-    fn a_moment_means_the_same_however_it_is_written(seconds: u32) {
-        let time = at(seconds);
-        for text in [time.to_rfc3339(), time.format("%Y-%m-%d %H:%M:%S UTC").to_string(), time.format("%Y-%m-%d %H:%M:%S").to_string()] {
-            prop_assert_eq!(moment(&text), Ok(time));
-        }
-    }
-}
-
-#[test]
-fn what_is_no_moment_is_refused() {
-    for text in ["", "yesterday", "2026-01-25", "2026-13-25 00:00:00", "02:00:00", "2026-01-25 02:00:00 CET", "1769306461"] {
-        assert!(moment(text).is_err(), "{text}");
     }
 }

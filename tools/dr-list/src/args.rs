@@ -1,8 +1,9 @@
 //! What dr-list is told.
 
 use chrono::{DateTime, Utc};
-use dr_catalogue::{CatalogueArgs, Scope, Selector, moment};
+use dr_catalogue::{CatalogueArgs, Scope, Selector};
 use dr_pipe::args::cluster_name;
+use dr_pipe::args::moment;
 use dr_pipe::record::Kind;
 use dr_pipe::table::TableArgs;
 

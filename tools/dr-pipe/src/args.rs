@@ -76,23 +76,46 @@ pub fn cluster_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A moment as people and machines write it: RFC 3339, or `YYYY-MM-DD HH:MM:SS` in UTC, with or without the word UTC.
+/// A moment as people and machines write it: RFC 3339, or `YYYY-MM-DD HH:MM:SS` with fractions and an offset; without an offset it is UTC,
+/// as everywhere in dr. Names of zones but UTC are not understood: their rules depend on the machine.
 ///
 /// # Errors
 /// Says how to write it.
 pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
-        return Ok(moment.to_utc());
-    }
     let plain = text.strip_suffix("UTC").or_else(|| text.strip_suffix('Z')).unwrap_or(text).trim_end();
-    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
-    let parsed = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(plain, format).ok());
-    parsed.map(|moment| moment.and_utc()).ok_or_else(|| "write 2026-01-25T02:00:00Z or '2026-01-25 02:00:00 UTC'".into())
+    let here = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
+    let away = ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z", "%Y-%m-%d %H:%M%#z", "%Y-%m-%d %H:%M %#z"];
+    let parsed = DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc());
+    let parsed = parsed.or_else(|| {
+        here.iter().find_map(|format| NaiveDateTime::parse_from_str(plain, format).ok()).map(|moment| moment.and_utc())
+    });
+    let parsed =
+        parsed.or_else(|| away.iter().find_map(|format| DateTime::parse_from_str(text, format).ok()).map(|moment| moment.to_utc()));
+    parsed.ok_or_else(|| "write 2026-01-25T02:00:00+01:00, '2026-01-25 02:00:00+01', or '2026-01-25 01:00:00' in UTC".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_moment_in_every_way_of_writing_it() {
+        let expected: DateTime<Utc> = "2026-01-25T01:00:00.5Z".parse().unwrap();
+        for text in [
+            "2026-01-25T02:00:00.5+01:00",
+            "2026-01-25T01:00:00.5",
+            "2026-01-25 01:00:00.5",
+            "2026-01-25 01:00:00.5 UTC",
+            "2026-01-25 02:00:00.5+01",
+            "2026-01-25 02:00:00.5 +01:00",
+            "2026-01-24 20:30:00.5-0430",
+        ] {
+            assert_eq!(moment(text).unwrap(), expected, "{text}");
+        }
+        for wrong in ["", "now", "2026-01-25", "2026-01-25 02:00:00 CET", "2026-02-30 00:00:00", "02:00:00", "1769306461"] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_time_span_is_seconds_or_has_a_unit() {

@@ -11,7 +11,6 @@ use dr_store::StoreArgs;
 use dr_wal::Lsn;
 use dr_wal::window::TimelineChoice;
 
-use crate::moment::moment;
 use crate::tablespaces::Mapping;
 use crate::target::{Aim, Target};
 
@@ -140,7 +139,7 @@ pub struct TargetArgs {
     pub target: Option<Ends>,
 
     /// Up to the last commit of this moment; without a zone it is UTC
-    #[arg(long, value_name = "TIME", env = "DR_TARGET_TIME", value_parser = moment, group = "aim")]
+    #[arg(long, value_name = "TIME", env = "DR_TARGET_TIME", value_parser = dr_pipe::args::moment, group = "aim")]
     pub target_time: Option<DateTime<Utc>>,
 
     /// Up to this position in the WAL

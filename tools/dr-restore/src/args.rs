@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicU64;
 
 use chrono::{DateTime, Utc};
 use clap::builder::FalseyValueParser;
-use dr_catalogue::{CatalogueArgs, FromArgs, PublicKeyArgs, Scope, Selector, moment};
+use dr_catalogue::{CatalogueArgs, FromArgs, PublicKeyArgs, Scope, Selector};
 use dr_crypt::IdentityArgs;
+use dr_pipe::args::moment;
 use dr_pipe::args::{JobsArgs, cluster_name};
 use dr_pipe::record::Kind;
 use dr_pipe::{Exit, Failure};

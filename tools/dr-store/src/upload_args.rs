@@ -71,7 +71,7 @@ impl FromStr for LockUntil {
         let wrong = || "write a time as 2026-01-25T02:00:00Z, or +30d (or h, w)".to_owned();
         match text.strip_prefix('+') {
             Some(span) => dr_pipe::args::span(span).map(LockUntil::After).map_err(|_| wrong()),
-            None => DateTime::parse_from_rfc3339(text).map(|at| LockUntil::At(at.to_utc())).map_err(|_| wrong()),
+            None => dr_pipe::args::moment(text).map(LockUntil::At).map_err(|_| wrong()),
         }
     }
 }
