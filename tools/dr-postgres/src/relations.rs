@@ -162,6 +162,18 @@ pub fn prefer_binary(session: &mut Session, relations: &mut [Relation]) -> Resul
     Ok(())
 }
 
+/// The kinds of these columns of a table, which is given by its quoted name; none where one of them has none, or there are none.
+///
+/// # Errors
+/// As the server says.
+pub fn kinds_of(session: &mut Session, table: &str, columns: &[String]) -> Result<Option<Vec<Kind>>, Failure> {
+    let sql = format!("SELECT pg_catalog.to_regclass({})::pg_catalog.oid", quote::literal(table));
+    let Some(oid) = session.query(&sql)?.one()?.get(0).and_then(|oid| oid.parse().ok()) else { return Ok(None) };
+    let kinds = kinds(session, [oid])?;
+    let found: Option<Vec<Kind>> = columns.iter().map(|column| kinds.get(&(oid, column.clone())).copied()).collect();
+    Ok(found.filter(|kinds| !kinds.is_empty()))
+}
+
 /// The kinds of the columns of these tables, by table and name, domains resolved; those that have one.
 pub(crate) fn kinds(session: &mut Session, oids: impl IntoIterator<Item = u32>) -> Result<HashMap<(u32, String), Kind>, Failure> {
     let oids: Vec<_> = oids.into_iter().map(|oid| oid.to_string()).collect();

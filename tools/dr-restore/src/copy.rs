@@ -8,9 +8,12 @@ use dr_archive::Member;
 use dr_pipe::progress::Progress;
 use dr_pipe::{Exit, Failure};
 use dr_postgres::Session;
+use dr_postgres::binary::{Kind, Odd, Parser};
 use dr_postgres::rows::{BINARY_HEADER, BINARY_TRAILER};
+use dr_postgres::wire::CopyIn;
 
 use crate::archive_source::{Archive, ArchiveReader};
+use crate::plan::Run;
 
 /// Copies members of an archive into a database.
 pub struct Copier<'a> {
@@ -24,6 +27,21 @@ pub struct Copier<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// Why a member did not go in.
+enum Halt {
+    Failed(Failure),
+    /// The server holds something against the data, which is in its answer.
+    Refused,
+    /// Its text is not to be parsed here.
+    Odd(Odd),
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Halt::Failed(failure)
+    }
+}
+
 impl Copier<'_> {
     /// Runs `statement` with the bytes of `members`. Returns the rows taken in, which must be `rows` where that is known.
     ///
@@ -32,34 +50,80 @@ impl Copier<'_> {
     pub fn copy(&mut self, session: &mut Session, statement: &str, members: &[&Member], rows: Option<u64>) -> Result<u64, Failure> {
         let mut copy = session.copy_in(&ascii(statement))?;
         for (number, member) in members.iter().enumerate() {
-            let mut bytes = self.reader.read(member);
             let mut piece = Piece::of(member, copy.is_binary() && number > 0, copy.is_binary() && number + 1 < members.len())?;
-            loop {
-                let chunk = bytes.chunk().map_err(|error| self.archive.failure(error).within(&member.path))?;
-                if chunk.is_empty() {
-                    break;
-                }
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(Failure::new(Exit::Busy, "stopped, as another session failed", "its failure says why"));
-                }
-                if copy.write_all(piece.take(chunk)?).is_err() {
-                    // What the server holds against the data is in its answer.
-                    return Err(refusal(copy.finish(), member));
-                }
-                let n = chunk.len();
-                bytes.consume(n);
-                self.progress.add(n as u64);
+            match self.feed(member, |chunk| send(&mut copy, piece.take(chunk)?)) {
+                Ok(()) => {}
+                Err(Halt::Failed(failure)) => return Err(failure),
+                Err(Halt::Refused | Halt::Odd(_)) => return Err(refusal(copy.finish(), member)),
             }
         }
-        let taken = copy.finish()?;
-        match rows {
-            Some(rows) if rows != taken => Err(Failure::new(
-                Exit::Damaged,
-                format!("the server took in {taken} rows, the archive says {rows}"),
-                "take another copy of this backup, or another backup",
-            )),
-            _ => Ok(taken),
+        counted(copy.finish()?, rows)
+    }
+
+    /// Runs `statement`, a COPY in binary format, with the rows that the text of `members` stands for: columns of these `kinds`. Says
+    /// what is odd where that text should be taken in as it is; then nothing was taken in.
+    ///
+    /// # Errors
+    /// As [`Copier::copy`].
+    pub fn parsed(
+        &mut self,
+        session: &mut Session,
+        statement: &str,
+        run: &Run<'_>,
+        kinds: &[Kind],
+    ) -> Result<Result<(), Odd>, Failure> {
+        let mut copy = session.copy_in(&ascii(statement))?;
+        let mut parser = Parser::new(kinds);
+        // What is written of no avail is heard of when it ends.
+        copy.write_all(&BINARY_HEADER).ok();
+        for member in &run.members {
+            let fed = self.feed(member, |chunk| send(&mut copy, parser.rows(chunk).map_err(Halt::Odd)?));
+            match fed.and_then(|()| parser.end().map_err(Halt::Odd)) {
+                Ok(()) => {}
+                Err(Halt::Failed(failure)) => return Err(failure),
+                Err(Halt::Refused) => return Err(refusal(copy.finish(), member)),
+                Err(Halt::Odd(odd)) => {
+                    copy.abort("these rows will come as text")?;
+                    return Ok(Err(odd));
+                }
+            }
         }
+        copy.write_all(&BINARY_TRAILER).ok();
+        counted(copy.finish()?, Some(run.rows))?;
+        Ok(Ok(()))
+    }
+
+    /// Hands over a member, chunk by chunk.
+    fn feed(&mut self, member: &Member, mut take: impl FnMut(&[u8]) -> Result<(), Halt>) -> Result<(), Halt> {
+        let mut bytes = self.reader.read(member);
+        loop {
+            let chunk = bytes.chunk().map_err(|error| self.archive.failure(error).within(&member.path))?;
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Failure::new(Exit::Busy, "stopped, as another session failed", "its failure says why").into());
+            }
+            take(chunk)?;
+            let n = chunk.len();
+            bytes.consume(n);
+            self.progress.add(n as u64);
+        }
+    }
+}
+
+fn send(copy: &mut CopyIn<'_>, bytes: &[u8]) -> Result<(), Halt> {
+    copy.write_all(bytes).map_err(|_| Halt::Refused)
+}
+
+fn counted(taken: u64, rows: Option<u64>) -> Result<u64, Failure> {
+    match rows {
+        Some(rows) if rows != taken => Err(Failure::new(
+            Exit::Damaged,
+            format!("the server took in {taken} rows, the archive says {rows}"),
+            "take another copy of this backup, or another backup",
+        )),
+        _ => Ok(taken),
     }
 }
 

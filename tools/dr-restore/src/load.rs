@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
@@ -10,13 +10,14 @@ use dr_archive::Member;
 use dr_pipe::Failure;
 use dr_pipe::progress::Progress;
 use dr_postgres::about::TableFacts;
+use dr_postgres::binary::Kind;
 use dr_postgres::quote::qualified;
-use dr_postgres::{ConnInfo, Session, settings};
+use dr_postgres::{ConnInfo, Session, relations, settings};
 
 use crate::archive_source::{Archive, ArchiveReader};
 use crate::copy::{Copier, ascii};
 use crate::listing::Early;
-use crate::plan::{Plan, Run, copy_statement};
+use crate::plan::{Form, Plan, Run, copy_statement};
 use crate::schedule::{Indexes, Schedule, Task};
 use crate::schema::Definitions;
 use crate::server::settled;
@@ -25,6 +26,9 @@ use crate::{TOOL, extensions, large_objects};
 
 /// Below this, new storage for a table costs more than what FREEZE saves.
 const FREEZE_BYTES: u64 = 1 << 20;
+
+/// Below this, asking for the types of a table's columns costs more than what the server saves by binary.
+const PARSED_BYTES: u64 = 1 << 20;
 
 /// How long those who are finished may wait for others to be looked after.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -74,6 +78,10 @@ struct Table {
     early: Early,
     /// Whether its rows may go into new storage: they come in one run, and are not too few.
     frozen: bool,
+    /// The kinds of its columns here, once they are asked for; none where its text goes in as it is.
+    kinds: OnceLock<Option<Vec<Kind>>>,
+    /// Whether text of it was found that only the server should read.
+    is_odd: AtomicBool,
 }
 
 impl Loader<'_> {
@@ -182,21 +190,34 @@ impl Loader<'_> {
     }
 
     fn rows(&self, session: &mut Session, reader: &mut ArchiveReader, run: &Run<'_>, shared: &Shared<'_>) -> Result<(), Failure> {
-        let table = &self.archive.about.tables[run.table];
-        // New storage, filled and frozen in one transaction, needs no vacuum later, and no WAL where wal_level is minimal.
-        let frozen = shared.tables[run.table].frozen;
-        let within = |failure: Failure| failure.within(&table.into);
-        if frozen {
-            session.execute(&ascii(&format!("BEGIN; TRUNCATE ONLY {}", table.into))).map_err(Failure::from).map_err(within)?;
-        }
-        self.copier(reader, shared)
-            .copy(session, &copy_statement(table, run.form, frozen), &run.members, Some(run.rows))
-            .map_err(within)?;
-        if frozen {
-            session.execute("COMMIT").map_err(Failure::from).map_err(within)?;
-        }
+        let facts = &self.archive.about.tables[run.table];
+        let taken = self.take_in(session, reader, run, shared, facts);
+        taken.map_err(|failure| failure.within(&facts.into))?;
         self.finished(run, shared);
         Ok(())
+    }
+
+    fn take_in(
+        &self,
+        session: &mut Session,
+        reader: &mut ArchiveReader,
+        run: &Run<'_>,
+        shared: &Shared<'_>,
+        facts: &TableFacts,
+    ) -> Result<(), Failure> {
+        let (table, mut copier) = (&shared.tables[run.table], self.copier(reader, shared));
+        if let Some(kinds) = table.kinds(session, facts, run)? {
+            table.begin(session, facts)?;
+            let parsed = copier.parsed(session, &copy_statement(facts, Form::Binary, table.frozen), run, kinds)?;
+            table.end(session, parsed.is_ok())?;
+            if parsed.is_ok() {
+                return Ok(());
+            }
+            table.is_odd.store(true, Ordering::Relaxed);
+        }
+        table.begin(session, facts)?;
+        copier.copy(session, &copy_statement(facts, run.form, table.frozen), &run.members, Some(run.rows))?;
+        table.end(session, true)
     }
 
     /// Hands a table over to the index builders once its last run is in.
@@ -228,7 +249,43 @@ impl Table {
     fn of(facts: &TableFacts, early: Early, foreign: &HashSet<(String, String)>) -> Table {
         let itself = facts.into == qualified(&facts.schema, &facts.name);
         let stored = !foreign.contains(&(facts.schema.clone(), facts.name.clone()));
-        Table { left: AtomicUsize::new(0), bytes: 0, rows: 0, early, frozen: itself && stored && facts.extension.is_none() }
+        let frozen = itself && stored && facts.extension.is_none();
+        Table {
+            left: AtomicUsize::new(0),
+            bytes: 0,
+            rows: 0,
+            early,
+            frozen,
+            kinds: OnceLock::new(),
+            is_odd: AtomicBool::new(false),
+        }
+    }
+
+    /// The kinds of the columns, where the text of a run is to be parsed here: the server takes binary in for less.
+    fn kinds(&self, session: &mut Session, facts: &TableFacts, run: &Run<'_>) -> Result<Option<&[Kind]>, Failure> {
+        if run.form == Form::Binary || self.bytes < PARSED_BYTES || self.is_odd.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if self.kinds.get().is_none() {
+            // Another session may have found the same.
+            self.kinds.set(relations::kinds_of(session, &facts.into, &facts.columns)?).ok();
+        }
+        Ok(self.kinds.get().and_then(Option::as_deref))
+    }
+
+    /// New storage, filled and frozen in one transaction, needs no vacuum later, and no WAL where `wal_level` is minimal.
+    fn begin(&self, session: &mut Session, facts: &TableFacts) -> Result<(), Failure> {
+        if self.frozen {
+            session.execute(&ascii(&format!("BEGIN; TRUNCATE ONLY {}", facts.into)))?;
+        }
+        Ok(())
+    }
+
+    fn end(&self, session: &mut Session, good: bool) -> Result<(), Failure> {
+        if self.frozen {
+            session.execute(if good { "COMMIT" } else { "ROLLBACK" })?;
+        }
+        Ok(())
     }
 
     fn indexes(&self) -> Indexes {

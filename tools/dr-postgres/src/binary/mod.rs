@@ -1,5 +1,5 @@
-//! The line of COPY text that a row of COPY binary stands for: reading binary costs the server less, and the fingerprint is
-//! that of the text all the same.
+//! The line of COPY text that a row of COPY binary stands for, and the way back: reading binary costs the server less, and the
+//! fingerprint is that of the text all the same.
 //!
 //! Only for types whose binary form is the same in every release and names no OID, and whose text depends on nothing but the
 //! settings that [`crate::settings`] makes. Every byte that is not as expected is an error: a wrong line would make a wrong
@@ -9,6 +9,7 @@ mod digits;
 mod float;
 mod moment;
 mod numeric;
+mod parse;
 mod streamed;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use dr_pipe::{Exit, Failure};
 use sha2::Digest;
 
 use crate::fingerprint::RowSum;
+pub use parse::Parser;
 pub use streamed::LineDigest;
 
 /// How a column's binary form becomes text.

@@ -89,6 +89,91 @@ fn civil(days: i64) -> (i64, u32, u32) {
     (era * 400 + year_of_era + i64::from(month <= 2), month as u32, day as u32)
 }
 
+/// The date that a text is, in days since 2000-01-01; none where PostgreSQL does not write one so.
+pub fn parse_date(field: &[u8]) -> Option<i32> {
+    match field {
+        INFINITY => return Some(i32::MAX),
+        NEGATIVE_INFINITY => return Some(i32::MIN),
+        _ => {}
+    }
+    let (day, is_before_christ) = before_christ(field);
+    i32::try_from(parse_day(day, is_before_christ)?).ok().filter(|days| DATES.contains(days))
+}
+
+/// The time of day that a text is, in microseconds since midnight.
+pub fn parse_time(field: &[u8]) -> Option<i64> {
+    parse_clock(field).filter(|micros| *micros <= DAY)
+}
+
+/// The timestamp that a text is, which has `zone` behind its time, in microseconds since 2000-01-01.
+pub fn parse_timestamp(field: &[u8], zone: &[u8]) -> Option<i64> {
+    match field {
+        INFINITY => return Some(i64::MAX),
+        NEGATIVE_INFINITY => return Some(i64::MIN),
+        _ => {}
+    }
+    let (moment, is_before_christ) = before_christ(field);
+    let moment = moment.strip_suffix(zone)?;
+    let (day, clock) = moment.split_at(moment.iter().position(|byte| *byte == b' ')?);
+    let days = parse_day(day, is_before_christ)?;
+    let micros = parse_clock(&clock[1..]).filter(|micros| *micros < DAY)?;
+    days.checked_mul(DAY)?.checked_add(micros).filter(|micros| TIMESTAMPS.contains(micros))
+}
+
+fn before_christ(field: &[u8]) -> (&[u8], bool) {
+    field.strip_suffix(BEFORE_CHRIST).map_or((field, false), |moment| (moment, true))
+}
+
+/// Days since 2000-01-01.
+fn parse_day(field: &[u8], is_before_christ: bool) -> Option<i64> {
+    let (year, rest) = field.split_at_checked(field.len().checked_sub("-mm-dd".len())?)?;
+    let &[b'-', month0, month1, b'-', day0, day1] = rest else { return None };
+    // The largest year has seven digits; more than four have no zero before them.
+    let is_written_so = (4..=7).contains(&year.len()) && (year.len() == 4 || year[0] != b'0');
+    let shown = i64::from(is_written_so.then(|| number(year))??);
+    let (month, day) = (number(&[month0, month1])?, number(&[day0, day1])?);
+    let year = if is_before_christ { 1 - shown } else { shown };
+    let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = match month {
+        2 => 28 + u32::from(is_leap_year),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    let is_one = shown > 0 && (1..=12).contains(&month) && (1..=last).contains(&day);
+    is_one.then(|| days_from_civil(year, month, day) - EPOCH_DAYS)
+}
+
+/// The way back from [`civil`].
+fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let month_from_march = (i64::from(month) + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+fn parse_clock(field: &[u8]) -> Option<i64> {
+    let (&[hour0, hour1, b':', minute0, minute1, b':', second0, second1], fraction) = field.split_first_chunk::<8>()? else {
+        return None;
+    };
+    let (hours, minutes, seconds) = (number(&[hour0, hour1])?, number(&[minute0, minute1])?, number(&[second0, second1])?);
+    let fraction = match fraction {
+        [] => 0,
+        // Zeroes at the end are not written.
+        [b'.', digits @ ..] if matches!(digits.len(), 1..=6) && !digits.ends_with(b"0") => {
+            number(digits)? * 10_u32.pow(6 - digits.len() as u32)
+        }
+        _ => return None,
+    };
+    let clock = i64::from(hours * 3_600 + minutes * 60 + seconds) * SECOND + i64::from(fraction);
+    (minutes < 60 && seconds < 60).then_some(clock)
+}
+
+/// A few decimal digits.
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+}
+
 /// Appends hours, minutes and seconds; of fractions what is not zero at their end.
 fn append_clock(micros: i64, to: &mut Vec<u8>) {
     let (seconds, fraction) = ((micros / SECOND) as u32, (micros % SECOND) as u32);

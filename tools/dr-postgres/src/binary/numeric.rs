@@ -12,11 +12,14 @@ const NEGATIVE_INFINITY: u16 = 0xF000;
 /// Decimal digits in one digit of the base.
 const GROUP: usize = 4;
 
+/// The bytes before the digits.
+const HEADER: usize = 8;
+
 /// The most decimals there are.
 const MAX_DECIMALS: u16 = 0x3FFF;
 
 /// The size of the longest numeric: the header, and as many digits as it can count.
-pub const MAX_BYTES: usize = 8 + 2 * u16::MAX as usize;
+pub const MAX_BYTES: usize = HEADER + 2 * u16::MAX as usize;
 
 /// Appends a numeric: four numbers of 16 bits (count of digits, weight of the first, sign, decimals), then the digits.
 pub fn append(value: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
@@ -44,6 +47,70 @@ pub fn append(value: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
     number.append_whole(to);
     number.append_decimals(decimals.into(), to);
     Ok(())
+}
+
+/// Appends the binary form of a numeric's text; none where PostgreSQL does not write it so.
+pub fn parse(field: &[u8], to: &mut Vec<u8>) -> Option<()> {
+    let (sign, number) = match field {
+        b"NaN" => return header([0, 0, NAN, 0], to),
+        b"Infinity" => return header([0, 0, INFINITY, 0], to),
+        b"-Infinity" => return header([0, 0, NEGATIVE_INFINITY, 0], to),
+        [b'-', number @ ..] => (NEGATIVE, number),
+        number => (POSITIVE, number),
+    };
+    let point = memchr::memchr(b'.', number);
+    let (whole, decimals) = point.map_or((number, &[][..]), |point| (&number[..point], &number[point + 1..]));
+    let is_written_so = !whole.is_empty() && (whole[0] != b'0' || whole.len() == 1) && point.is_none_or(|_| !decimals.is_empty());
+    if !is_written_so || decimals.len() > MAX_DECIMALS.into() {
+        return None;
+    }
+    let start = to.len();
+    header([0; 4], to)?;
+    let mut weight = -1;
+    if whole != b"0" {
+        let (first, groups) = whole.split_at(whole.len() % GROUP);
+        weight = i16::try_from(whole.len().div_ceil(GROUP) - 1).ok()?;
+        push_group(first, 0, to)?;
+        groups.chunks(GROUP).try_for_each(|group| push_group(group, 0, to))?;
+    }
+    for group in decimals.chunks(GROUP) {
+        push_group(group, GROUP - group.len(), to)?;
+        // A number below one begins where its first digit is.
+        if weight < 0 && to.len() == start + HEADER + 2 && to.ends_with(&[0, 0]) {
+            to.truncate(start + HEADER);
+            weight -= 1;
+        }
+    }
+    while to.len() > start + HEADER && to.ends_with(&[0, 0]) {
+        to.truncate(to.len() - 2);
+    }
+    let count = u16::try_from((to.len() - start - HEADER) / 2).ok()?;
+    if count == 0 {
+        // PostgreSQL has no negative zero.
+        (sign == POSITIVE).then_some(())?;
+        weight = 0;
+    }
+    let words = [count, weight as u16, sign, decimals.len() as u16];
+    to[start..start + HEADER].copy_from_slice(words.map(u16::to_be_bytes).as_flattened());
+    Some(())
+}
+
+fn header(words: [u16; 4], to: &mut Vec<u8>) -> Option<()> {
+    to.extend_from_slice(words.map(u16::to_be_bytes).as_flattened());
+    Some(())
+}
+
+/// Appends up to four decimal digits as one digit of the base, with so many zeroes behind them; nothing where there are none.
+fn push_group(digits: &[u8], zeroes: usize, to: &mut Vec<u8>) -> Option<()> {
+    if digits.is_empty() {
+        return Some(());
+    }
+    let mut group = 0;
+    for digit in digits {
+        group = group * 10 + u16::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+    }
+    to.extend_from_slice(&(group * [1, 10, 100, 1000][zeroes]).to_be_bytes());
+    Some(())
 }
 
 fn special(name: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {

@@ -24,6 +24,17 @@ const DIGITS: [[u8; 2]; 256] = {
     digits
 };
 
+/// What every byte stands for as a hexadecimal digit; 16 where it is none.
+const VALUES: [u8; 256] = {
+    let mut values = [16; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
+
 /// Looked at together, so that the compiler makes vectors of them.
 const LANES: usize = 32;
 
@@ -91,6 +102,49 @@ pub fn uuid(bytes: [u8; 16], to: &mut Vec<u8>) {
         }
         hex(part, to);
     }
+}
+
+/// Appends the text that COPY has escaped as [`escape`] does; what it would have written in another way is an error.
+pub fn unescape(field: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
+    let mut rest = field;
+    while let Some(at) = first_special(rest) {
+        to.extend_from_slice(&rest[..at]);
+        to.push(match rest.get(at..at + 2) {
+            Some(b"\\\\") => b'\\',
+            Some(b"\\b") => 0x08,
+            Some(b"\\t") => b'\t',
+            Some(b"\\n") => b'\n',
+            Some(b"\\v") => 0x0b,
+            Some(b"\\f") => 0x0c,
+            Some(b"\\r") => b'\r',
+            _ => return Err("an escape that PostgreSQL does not write"),
+        });
+        rest = &rest[at + 2..];
+    }
+    to.extend_from_slice(rest);
+    Ok(())
+}
+
+/// Appends the bytes that hexadecimal digits stand for; none where they are no such digits.
+pub fn unhex(digits: &[u8], to: &mut Vec<u8>) -> Option<()> {
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    let start = to.len();
+    to.resize(start + pairs.len(), 0);
+    let mut odd = 0;
+    for (byte, [high, low]) in to[start..].iter_mut().zip(pairs) {
+        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
+        odd |= high | low;
+        *byte = high << 4 | low & 15;
+    }
+    (odd < 16).then_some(())
+}
+
+/// Appends the 16 bytes of a uuid.
+pub fn parse_uuid(field: &[u8], to: &mut Vec<u8>) -> Option<()> {
+    let parts: [&[u8]; 5] = [field.get(..8)?, field.get(9..13)?, field.get(14..18)?, field.get(19..23)?, field.get(24..36)?];
+    let dashed = field.len() == 36 && [8, 13, 18, 23].iter().all(|at| field[*at] == b'-');
+    dashed.then_some(())?;
+    parts.iter().try_for_each(|part| unhex(part, to))
 }
 
 #[cfg(test)]

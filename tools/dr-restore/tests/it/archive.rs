@@ -145,6 +145,41 @@ fn indexes_of_a_big_table_are_built_side_by_side_and_b_trees_sorted_with_little_
 }
 
 #[test]
+fn text_goes_in_as_binary_unless_only_the_server_can_read_it() {
+    for major in usual_majors() {
+        let place = Place::new(major);
+        // `runs` comes in several portions; of `long`, one line in the middle is not held in memory.
+        place.server.psql(
+            "postgres",
+            "CREATE DOMAIN \"Preis ä\" AS numeric(9, 2) CHECK (VALUE >= 0); CREATE TYPE mood AS ENUM ('glad', E'so\\tso');
+             CREATE TABLE plain AS SELECT n, E'a\\tb\\\\' || n AS \"a b\", (n * 0.37)::\"Preis ä\" AS \"Preis\", now() + n * interval '1 s' AS at,
+                 CASE WHEN n % 3 = 0 THEN 'glad' ELSE E'so\\tso' END::mood AS mood, jsonb_build_object('n', E'\\n' || n) AS j FROM generate_series(1, 20000) n;
+             ALTER TABLE plain ADD twice int GENERATED ALWAYS AS (n * 2) STORED;
+             CREATE TABLE runs AS SELECT n, repeat(md5(n::text), 32) AS filler FROM generate_series(1, 40000) n;
+             CREATE TABLE long AS SELECT n, repeat('x', CASE n WHEN 700 THEN 12000000 ELSE 3000 END) AS filler FROM generate_series(1, 1000) n;
+             CREATE TABLE spans AS SELECT n * interval '1 s' AS span, repeat('x', 100) AS filler FROM generate_series(1, 20000) n;
+             CREATE TABLE small AS SELECT 1 AS n; ALTER ROLE postgres SET log_statement = 'all'",
+        );
+        let archive = place.file("dump", place.dr_dump(&["postgres"]));
+        let before = place.server.log().len();
+        run(&mut place.restore(&[&archive, "--into", "new"]), b"").record();
+        let said = place.server.log().split_off(before);
+        let ways = |table: &str| {
+            let copies = said
+                .lines()
+                .filter(|line| line.contains("LOG:  statement:"))
+                .filter_map(|line| line.split_once(&format!("COPY \"public\".\"{table}\" ("))?.1.split_once(") FROM STDIN"));
+            copies.map(|(_, way)| way.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(ways("plain"), [" WITH (FORMAT binary, FREEZE)"]);
+        assert!(ways("runs").len() > 1 && ways("runs").iter().all(|way| way == " WITH (FORMAT binary)"), "{:?}", ways("runs"));
+        assert_eq!(ways("long"), [" WITH (FORMAT binary, FREEZE)", " WITH (FREEZE)"]);
+        assert_eq!((ways("spans"), ways("small")), (vec![" WITH (FREEZE)".to_owned()], vec![String::new()]));
+        assert_eq!(place.definitions("new"), place.definitions("postgres"));
+    }
+}
+
+#[test]
 fn an_index_over_code_is_built_when_all_rows_are_in() {
     let place = Place::new(15);
     // Big enough to be loaded first; and what cannot be built ends it in words, whatever the others are at.

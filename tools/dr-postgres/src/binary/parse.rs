@@ -1,0 +1,276 @@
+//! The row of COPY binary that a line of COPY text stands for: the way back, as taking binary in costs the server less, too.
+//!
+//! Only lines that PostgreSQL itself writes under [`crate::settings`] are understood, so that no row can come to mean another
+//! thing than the server would read: for all that is odd, its text is what should be sent.
+
+use memchr::{memchr, memrchr};
+
+use super::{Kind, Odd, moment, numeric, text};
+
+/// Lines beyond this size are not held in memory, as a value's size comes before it: they stay text.
+pub const MAX_LINE_BYTES: usize = 1 << 20;
+
+const NO_NUMBER: &str = "a number that PostgreSQL does not write so";
+
+/// Lines of COPY text on their way to rows of COPY binary.
+pub struct Parser<'k> {
+    kinds: &'k [Kind],
+    /// The line that has begun.
+    begun: Vec<u8>,
+    rows: Vec<u8>,
+}
+
+impl<'k> Parser<'k> {
+    /// For lines of columns of these kinds.
+    pub fn new(kinds: &'k [Kind]) -> Self {
+        Parser { kinds, begun: Vec::new(), rows: Vec::new() }
+    }
+
+    /// The rows whose lines end in `text`, which goes on where the last one ended; without header and trailer.
+    ///
+    /// # Errors
+    /// What is not as PostgreSQL writes it, or too long.
+    pub fn rows(&mut self, text: &[u8]) -> Result<&[u8], Odd> {
+        self.rows.clear();
+        let (mut lines, begun) = text.split_at(memrchr(b'\n', text).map_or(0, |end| end + 1));
+        while let Some(end) = memchr(b'\n', lines) {
+            let (line, behind) = (&lines[..end], &lines[end + 1..]);
+            if self.begun.is_empty() {
+                append_row(line, self.kinds, &mut self.rows)?;
+            } else {
+                self.begin(line)?;
+                append_row(&self.begun, self.kinds, &mut self.rows)?;
+                self.begun.clear();
+            }
+            lines = behind;
+        }
+        self.begin(begun)?;
+        Ok(&self.rows)
+    }
+
+    fn begin(&mut self, part: &[u8]) -> Result<(), Odd> {
+        if self.begun.len() + part.len() > MAX_LINE_BYTES {
+            return Err(Odd::row("its line is too long"));
+        }
+        self.begun.extend_from_slice(part);
+        Ok(())
+    }
+
+    /// Here no line may be left begun.
+    ///
+    /// # Errors
+    /// Where one is.
+    pub fn end(&self) -> Result<(), Odd> {
+        if self.begun.is_empty() { Ok(()) } else { Err(Odd::row("its line has no end")) }
+    }
+}
+
+/// Appends the row of a line, which comes without its newline.
+fn append_row(line: &[u8], kinds: &[Kind], to: &mut Vec<u8>) -> Result<(), Odd> {
+    let count = i16::try_from(kinds.len()).map_err(|_| Odd::row("it has too many columns"))?;
+    to.extend_from_slice(&count.to_be_bytes());
+    let mut rest = Some(line);
+    for (column, kind) in kinds.iter().enumerate() {
+        let odd = |what| Odd { column: Some(column), what };
+        let fields = rest.ok_or(odd("the line ends before it"))?;
+        let (field, behind) = match memchr(b'\t', fields) {
+            Some(end) => (&fields[..end], Some(&fields[end + 1..])),
+            None => (fields, None),
+        };
+        rest = behind;
+        if field == text::NULL {
+            to.extend_from_slice(&(-1_i32).to_be_bytes());
+            continue;
+        }
+        let start = to.len();
+        to.extend_from_slice(&[0; 4]);
+        append_value(*kind, field, to).map_err(odd)?;
+        let length = i32::try_from(to.len() - start - 4).map_err(|_| odd("it is too long"))?;
+        to[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+    if rest.is_none() { Ok(()) } else { Err(Odd::row("it goes on behind its last column")) }
+}
+
+/// Appends the binary form of a value that is not NULL.
+fn append_value(kind: Kind, field: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
+    match kind {
+        Kind::Text => return text::unescape(field, to),
+        Kind::Int4 => to.extend_from_slice(&narrow::<i32>(signed(field))?.to_be_bytes()),
+        Kind::Int8 => to.extend_from_slice(&signed(field).ok_or(NO_NUMBER)?.to_be_bytes()),
+        Kind::Int2 => to.extend_from_slice(&narrow::<i16>(signed(field))?.to_be_bytes()),
+        Kind::Oid => to.extend_from_slice(&narrow::<u32>(signed(field))?.to_be_bytes()),
+        Kind::Bool => match field {
+            b"f" => to.push(0),
+            b"t" => to.push(1),
+            _ => return Err("a boolean that is neither true nor false"),
+        },
+        Kind::Numeric => return numeric::parse(field, to).ok_or(NO_NUMBER),
+        Kind::Float4 => to.extend_from_slice(&float4(field).ok_or(NO_NUMBER)?.to_be_bytes()),
+        Kind::Float8 => to.extend_from_slice(&float8(field).ok_or(NO_NUMBER)?.to_be_bytes()),
+        Kind::Jsonb => {
+            to.push(text::JSONB_VERSION);
+            return text::unescape(field, to);
+        }
+        Kind::Bytea => {
+            return field
+                .strip_prefix(text::HEX)
+                .and_then(|digits| text::unhex(digits, to))
+                .ok_or("bytes that are not in hexadecimal");
+        }
+        Kind::Uuid => return text::parse_uuid(field, to).ok_or("no uuid"),
+        Kind::Date => to.extend_from_slice(&moment::parse_date(field).ok_or("no date")?.to_be_bytes()),
+        Kind::Time => to.extend_from_slice(&moment::parse_time(field).ok_or("no time")?.to_be_bytes()),
+        Kind::Timestamp => to.extend_from_slice(&moment::parse_timestamp(field, b"").ok_or("no timestamp")?.to_be_bytes()),
+        Kind::TimestampTz => {
+            to.extend_from_slice(&moment::parse_timestamp(field, b"+00").ok_or("no timestamp in UTC")?.to_be_bytes());
+        }
+    }
+    Ok(())
+}
+
+fn narrow<N: TryFrom<i64>>(number: Option<i64>) -> Result<N, &'static str> {
+    number.and_then(|number| N::try_from(number).ok()).ok_or(NO_NUMBER)
+}
+
+/// A number without leading zeroes.
+fn signed(field: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match field {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let leads_with_zero = digits.first() == Some(&b'0') && (digits.len() > 1 || is_negative);
+    if digits.is_empty() || leads_with_zero {
+        return None;
+    }
+    // Downwards, where there is one number more.
+    let number = digits.iter().try_fold(0_i64, |number, digit| {
+        let digit = i64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+        number.checked_mul(10)?.checked_sub(digit)
+    })?;
+    if is_negative { Some(number) } else { number.checked_neg() }
+}
+
+/// A floating point number: the one that is nearest to its decimal, as PostgreSQL's own is.
+fn float4(field: &[u8]) -> Option<f32> {
+    match field {
+        b"NaN" => Some(f32::NAN),
+        b"Infinity" => Some(f32::INFINITY),
+        b"-Infinity" => Some(f32::NEG_INFINITY),
+        _ => decimal(field)?.parse().ok().filter(|number: &f32| number.is_finite() && (*number != 0.0 || is_zero(field))),
+    }
+}
+
+fn float8(field: &[u8]) -> Option<f64> {
+    match field {
+        b"NaN" => Some(f64::NAN),
+        b"Infinity" => Some(f64::INFINITY),
+        b"-Infinity" => Some(f64::NEG_INFINITY),
+        _ => decimal(field)?.parse().ok().filter(|number: &f64| number.is_finite() && (*number != 0.0 || is_zero(field))),
+    }
+}
+
+/// A field without names of numbers, which Rust would understand, too.
+fn decimal(field: &[u8]) -> Option<&str> {
+    let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e');
+    std::str::from_utf8(field).ok().filter(|_| field.iter().all(is_part))
+}
+
+/// Whether a number is nothing but zeroes before its exponent: others are too small, which the server refuses.
+fn is_zero(field: &[u8]) -> bool {
+    field.iter().take_while(|byte| **byte != b'e').all(|byte| !matches!(byte, b'1'..=b'9'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(line: &str, kinds: &[Kind]) -> Result<Vec<u8>, Odd> {
+        let mut parser = Parser::new(kinds);
+        let whole = parser.rows(format!("{line}\n").as_bytes())?.to_vec();
+        // However the text is cut, the rows are the same.
+        let text = format!("{line}\n{line}\n");
+        for cut in 0..text.len() {
+            let mut parser = Parser::new(kinds);
+            let first = parser.rows(&text.as_bytes()[..cut])?.to_vec();
+            let rows = [&first[..], parser.rows(&text.as_bytes()[cut..])?].concat();
+            assert!(rows == [&whole[..], &whole].concat() && parser.end().is_ok(), "{line} cut at {cut}");
+        }
+        Ok(whole)
+    }
+
+    #[test]
+    fn a_line_becomes_its_row_and_the_row_its_line() {
+        let kinds = [Kind::Int4, Kind::Text, Kind::Jsonb, Kind::Bool, Kind::Bytea];
+        for line in ["256\t\\N\t{}\tt\t\\\\x", "-7\ta\\tb\\\\N\\n\t\\N\tf\t\\\\x00ff", "0\t\t{\"a\": \"\\\\\\\\\"}\t\\N\t\\N"] {
+            let mut back = Vec::new();
+            super::super::append_line(&row(line, &kinds).unwrap(), &kinds, &mut back).unwrap();
+            assert_eq!(String::from_utf8(back).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn what_postgresql_does_not_write_is_left_to_it() {
+        let odd = |kind: Kind, fields: &[&str]| {
+            for field in fields {
+                assert_eq!(row(field, &[kind]).map_err(|odd| odd.column), Err(Some(0)), "{kind:?} {field:?}");
+            }
+        };
+        odd(Kind::Int2, &["", "32768", "-32769", "+1", "01", "-0", " 1", "1 ", "1.0", "0x1"]);
+        odd(Kind::Int4, &["2147483648", "9999999999999999999", "-", "1_000"]);
+        odd(Kind::Int8, &["9223372036854775808", "-9223372036854775809", "+9223372036854775807", "--922337203685477580"]);
+        odd(Kind::Oid, &["-1", "4294967296"]);
+        odd(Kind::Bool, &["", "true", "T", "0"]);
+        odd(Kind::Float8, &["", "nan", "inf", "1e400", "-1e-400", "1e", " 1", "0x1p3", "1_0"]);
+        odd(Kind::Float4, &["1e39", "1e-60", "infinity"]);
+        odd(Kind::Numeric, &["", ".5", "5.", "01", "-0", "-0.00", "1e3", "+1", "nan", "1.2.3", "--1", "1,5"]);
+        odd(Kind::Text, &["a\\", "\\x41", "\\101", "\\.", "\\a", "a\rb", "\x08", "\x0b"]);
+        odd(Kind::Bytea, &["", "\\\\x0", "\\\\xAB", "\\\\xgg", "abc", "\\x00"]);
+        odd(
+            Kind::Uuid,
+            &[
+                "",
+                "123e4567e89b12d3a456426614174000",
+                "123E4567-e89b-12d3-a456-426614174000",
+                "123e4567-e89b-12d3-a456-42661417400",
+            ],
+        );
+        odd(
+            Kind::Date,
+            &["", "2026-02-29", "2026-13-01", "2026-1-01", "26-01-01", "02026-01-01", "0000-01-01", "2026-01-01 ", "01/02/2026"],
+        );
+        odd(
+            Kind::Date,
+            &["5874898-01-01", "4714-11-23 BC", "4715-01-01 BC", "2026-01-01 AD", "Infinity", "today", "99999999999-01-01"],
+        );
+        odd(
+            Kind::Time,
+            &[
+                "",
+                "24:00:01",
+                "23:60:00",
+                "23:59:60",
+                "1:00:00",
+                "10:00",
+                "10:00:00.",
+                "10:00:00.1234567",
+                "10:00:00+00",
+                "10:00:00.10",
+            ],
+        );
+        odd(Kind::Timestamp, &["", "2026-01-01", "2026-01-01 10:00:00+00", "2026-01-01T10:00:00", "294277-01-01 00:00:00", "now"]);
+        odd(
+            Kind::TimestampTz,
+            &["2026-01-01 10:00:00", "2026-01-01 10:00:00+01", "2026-01-01 10:00:00+00:00", "2026-01-01 24:00:00+00"],
+        );
+        assert_eq!(row("1\t2", &[Kind::Int4]).unwrap_err().column, None);
+        assert_eq!(row("1", &[Kind::Int4, Kind::Int4]).unwrap_err().column, Some(1));
+    }
+
+    #[test]
+    fn a_line_too_long_to_be_held_stays_text() {
+        let mut parser = Parser::new(&[Kind::Text]);
+        let half = vec![b'x'; MAX_LINE_BYTES / 2];
+        assert!(parser.rows(&half).is_ok() && parser.rows(&half).is_ok());
+        assert!(parser.end().is_err() && parser.rows(b"x\n").is_err());
+    }
+}
