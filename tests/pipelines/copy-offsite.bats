@@ -153,6 +153,6 @@ holds() {
     [[ $output == *"there is no $PWD/nowhere/main.env"* ]]
     mkdir etc && touch etc/main.env
     unset DR_FROM
-    DR_ETC=$PWD/etc run -1 "$PROJECT/scripts/copy-offsite" main
+    DR_ETC=$PWD/etc run -78 "$PROJECT/scripts/copy-offsite" main
     [[ $output == *"no store is named"* ]]
 }

@@ -36,8 +36,8 @@ make() {
     [ "$(grep -c '^delete' <<<"$output")" = 1 ]
     [ "$(grep -c '^keep' <<<"$output")" = 5 ]
     # Where it could not be told, nothing is marked.
-    PRUNE_LOG=$PWD/nowhere/log run -1 kept prune
-    DR_RUN=$PWD/nowhere/run run -1 kept prune
+    PRUNE_LOG=$PWD/nowhere/log run -74 kept prune
+    DR_RUN=$PWD/nowhere/run run -74 kept prune
     [ "$(backups)" = 6 ]
     DR_RUN=$PWD/run PRUNE_LOG=$PWD/log kept prune
     [ "$(jq -r .state log)" = marked ]
@@ -56,6 +56,20 @@ make() {
     [ "$(jq -r .store log)" = "$PWD/store" ]
     mv far gone
     run -78 kept prune
+}
+
+@test "prune says how it is used, and which settings are missing" {
+    for call in "" "--help" "main --confirm"; do
+        # shellcheck disable=SC2086 # a list of words
+        run -64 "$PROJECT/scripts/prune" $call
+        [[ $output == usage:* ]]
+    done
+    DR_ETC=$PWD/nowhere run -78 "$PROJECT/scripts/prune" main
+    [[ $output == *"there is no $PWD/nowhere/main.env"* ]]
+    keep
+    unset DR_FROM
+    run -78 kept prune
+    [ "$output" = "prune: error: no store is named: set DR_FROM in $PWD/etc/main.env" ]
 }
 
 @test "before the first backup verify says that there is none, and a store that is still empty stops no prune" {

@@ -44,7 +44,7 @@ pub struct Args {
     pub level: i32,
 
     /// Push up to N further segments that are ready in the same call
-    #[arg(long, value_name = "N", env = "DR_AHEAD", default_value_t = 32, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    #[arg(long, value_name = "N", env = "DR_AHEAD", default_value_t = 63, value_parser = clap::value_parser!(u16).range(0..=1024))]
     pub ahead: u16,
 
     #[command(flatten)]
