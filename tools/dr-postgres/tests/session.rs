@@ -35,6 +35,28 @@ fn copied(session: &mut Session, sql: &str) -> Result<(Vec<u8>, u64), Error> {
 }
 
 #[test]
+fn a_slot_of_a_full_server_is_waited_for() {
+    let server = Server::start_with(usual_majors()[0], &[("max_connections", "5")]);
+    let conn = ConnInfo::resolve(&server.conninfo("postgres"), &Environment::default()).unwrap();
+    let mut sessions: Vec<Session> = (0..5).map(|_| open(&server)).collect();
+    let started = Instant::now();
+    let error = Session::connect(&conn, "test").unwrap_err();
+    assert!(error.exit() == Exit::Unavailable && started.elapsed() > Duration::from_secs(4), "{error}");
+    let refused = || server.log().matches("too many clients").count();
+    let before = refused();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| Session::connect(&conn, "test").map(drop));
+        let deadline = Instant::now() + Duration::from_secs(4);
+        while refused() == before && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        assert!(refused() > before, "{}", server.log());
+        sessions.pop();
+        waiting.join().unwrap().unwrap();
+    });
+}
+
+#[test]
 fn queries_and_copies_go_through_on_every_major() {
     for major in majors() {
         let server = Server::start(major);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postgres_protocol::message::backend::Message;
@@ -17,13 +17,23 @@ use crate::conninfo::{Host, SslMode, SslNegotiation, Target};
 use crate::error::ServerError;
 use crate::{ConnInfo, Error};
 
+/// The SQLSTATE too_many_connections.
+const NO_SLOT: &str = "53300";
+
+/// How long a slot of the server is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long between two attempts.
+const PAUSE: Duration = Duration::from_millis(200);
+
 impl Session {
     /// Opens a session. `application_name` is what pg_stat_activity shows, unless the connection string says otherwise. Session
     /// settings stay the server's; see [`Session::read_settings`].
     ///
     /// # Errors
     /// [`Error::Unavailable`] if no host can be reached, [`Error::Denied`] or [`Error::Server`] if one refuses us,
-    /// [`Error::Config`] if a certificate or key is wrong.
+    /// [`Error::Config`] if a certificate or key is wrong. Where the server has no slot left, one is waited for, some seconds long: that
+    /// of a session that was closed is free once its process has ended.
     pub fn connect(conn: &ConnInfo, application_name: &str) -> Result<Session, Error> {
         Session::connect_with(conn, application_name, &[])
     }
@@ -35,11 +45,18 @@ impl Session {
     pub fn connect_with(conn: &ConnInfo, application_name: &str, parameters: &[(&str, &str)]) -> Result<Session, Error> {
         let target = conn.target()?;
         let first = if target == Target::PreferStandby { Target::Standby } else { target };
-        match connect_any(conn, application_name, parameters, first) {
-            Err(Error::Unavailable { .. }) if target == Target::PreferStandby => {
-                connect_any(conn, application_name, parameters, Target::Any)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let connected = match connect_any(conn, application_name, parameters, first) {
+                Err(Error::Unavailable { .. }) if target == Target::PreferStandby => {
+                    connect_any(conn, application_name, parameters, Target::Any)
+                }
+                other => other,
+            };
+            match connected {
+                Err(error) if error.sqlstate() == Some(NO_SLOT) && Instant::now() < deadline => std::thread::park_timeout(PAUSE),
+                other => return other,
             }
-            other => other,
         }
     }
 }
