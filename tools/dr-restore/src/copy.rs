@@ -60,18 +60,12 @@ impl Copier<'_> {
         counted(copy.finish()?, rows)
     }
 
-    /// Runs `statement`, a COPY in binary format, with the rows that the text of `members` stands for: columns of these `kinds`. Says
-    /// what is odd where that text should be taken in as it is; then nothing was taken in.
+    /// Runs `statement`, a COPY in binary format, with the rows that the text of a run stands for: columns of these `kinds`. False where
+    /// that text should be taken in as it is, which the server's log gives the reason of: then nothing was taken in.
     ///
     /// # Errors
     /// As [`Copier::copy`].
-    pub fn parsed(
-        &mut self,
-        session: &mut Session,
-        statement: &str,
-        run: &Run<'_>,
-        kinds: &[Kind],
-    ) -> Result<Result<(), Odd>, Failure> {
+    pub fn parsed(&mut self, session: &mut Session, statement: &str, run: &Run<'_>, kinds: &[Kind]) -> Result<bool, Failure> {
         let mut copy = session.copy_in(&ascii(statement))?;
         let mut parser = Parser::new(kinds);
         // What is written of no avail is heard of when it ends.
@@ -83,14 +77,14 @@ impl Copier<'_> {
                 Err(Halt::Failed(failure)) => return Err(failure),
                 Err(Halt::Refused) => return Err(refusal(copy.finish(), member)),
                 Err(Halt::Odd(odd)) => {
-                    copy.abort("these rows will come as text")?;
-                    return Ok(Err(odd));
+                    copy.abort(&format!("these rows will come as text: {}", odd.what))?;
+                    return Ok(false);
                 }
             }
         }
         copy.write_all(&BINARY_TRAILER).ok();
         counted(copy.finish()?, Some(run.rows))?;
-        Ok(Ok(()))
+        Ok(true)
     }
 
     /// Hands over a member, chunk by chunk.

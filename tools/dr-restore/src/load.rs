@@ -209,8 +209,8 @@ impl Loader<'_> {
         if let Some(kinds) = table.kinds(session, facts, run)? {
             table.begin(session, facts)?;
             let parsed = copier.parsed(session, &copy_statement(facts, Form::Binary, table.frozen), run, kinds)?;
-            table.end(session, parsed.is_ok())?;
-            if parsed.is_ok() {
+            table.end(session, parsed)?;
+            if parsed {
                 return Ok(());
             }
             table.is_odd.store(true, Ordering::Relaxed);
