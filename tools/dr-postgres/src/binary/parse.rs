@@ -182,7 +182,34 @@ fn is_zero(field: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Nothing is understood that PostgreSQL would write in another way; but many decimals are one floating point number.
+        #[test]
+        fn a_row_that_is_made_of_a_line_has_that_line(
+            number in "-?[0-9]{1,20}", decimal in "-?[0-9]{1,9}(\\.[0-9]{0,9})?", text in "(\\\\[btnvfr\\\\NaX.]|[a\r\u{8}é])*",
+            digits in "\\\\\\\\x[0-9a-fA]{0,9}", date in "[0-9]{4,8}-[0-3][0-9]-[0-3][0-9]( BC)?", zone in "(\\+0[0-9])?",
+            time in "[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,7})?",
+        ) {
+            let fields = [
+                (Kind::Int2, number.clone()), (Kind::Int4, number.clone()), (Kind::Int8, number.clone()), (Kind::Oid, number.clone()),
+                (Kind::Numeric, number), (Kind::Numeric, decimal), (Kind::Text, text.clone()), (Kind::Jsonb, text), (Kind::Bytea, digits),
+                (Kind::Date, date.clone()), (Kind::Time, time.clone()), (Kind::Timestamp, format!("{date} {time}")),
+                (Kind::TimestampTz, format!("{date} {time}{zone}")),
+            ];
+            for (kind, field) in fields {
+                let mut row = Vec::new();
+                if append_row(field.as_bytes(), &[kind], &mut row).is_ok() {
+                    let mut line = Vec::new();
+                    super::super::append_line(&row, &[kind], &mut line).unwrap();
+                    prop_assert_eq!(String::from_utf8(line).unwrap(), field);
+                }
+            }
+        }
+    }
 
     fn row(line: &str, kinds: &[Kind]) -> Result<Vec<u8>, Odd> {
         let mut parser = Parser::new(kinds);
