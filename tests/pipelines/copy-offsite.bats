@@ -144,13 +144,7 @@ holds() {
 }
 
 @test "copy-offsite says how it is used, and which settings are missing" {
-    for call in "" "--help" "main other"; do
-        # shellcheck disable=SC2086 # a list of words
-        run -64 "$PROJECT/scripts/copy-offsite" $call
-        [[ $output == usage:* ]]
-    done
-    DR_ETC=$PWD/nowhere run -78 "$PROJECT/scripts/copy-offsite" main
-    [[ $output == *"there is no $PWD/nowhere/main.env"* ]]
+    misused copy-offsite "" "--help" "main other"
     mkdir etc && touch etc/main.env
     unset DR_FROM
     DR_ETC=$PWD/etc run -78 "$PROJECT/scripts/copy-offsite" main

@@ -82,3 +82,15 @@ start_s3() {
     done
     return 1
 }
+
+# A script that works for a cluster says how it is used where a call is wrong, and that there are no settings:  misused SCRIPT CALL…
+misused() {
+    local call
+    for call in "${@:2}"; do
+        # shellcheck disable=SC2086 # a list of words
+        run -64 "$PROJECT/scripts/$1" $call
+        [[ $output == usage:* ]]
+    done
+    DR_ETC=$PWD/nowhere run -78 "$PROJECT/scripts/$1" main
+    [[ $output == *"there is no $PWD/nowhere/main.env"* ]]
+}

@@ -59,13 +59,7 @@ make() {
 }
 
 @test "prune says how it is used, and which settings are missing" {
-    for call in "" "--help" "main --confirm"; do
-        # shellcheck disable=SC2086 # a list of words
-        run -64 "$PROJECT/scripts/prune" $call
-        [[ $output == usage:* ]]
-    done
-    DR_ETC=$PWD/nowhere run -78 "$PROJECT/scripts/prune" main
-    [[ $output == *"there is no $PWD/nowhere/main.env"* ]]
+    misused prune "" "--help" "main --confirm"
     keep
     unset DR_FROM
     run -78 kept prune

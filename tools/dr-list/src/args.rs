@@ -2,8 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use dr_catalogue::{CatalogueArgs, Scope, Selector};
-use dr_pipe::args::cluster_name;
-use dr_pipe::args::moment;
+use dr_pipe::args::{cluster_name, moment};
 use dr_pipe::record::Kind;
 use dr_pipe::table::TableArgs;
 

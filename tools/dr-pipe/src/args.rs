@@ -85,18 +85,28 @@ pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     let plain = text.strip_suffix("UTC").or_else(|| text.strip_suffix('Z')).unwrap_or(text).trim_end();
     let here = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
     let away = ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z", "%Y-%m-%d %H:%M%#z", "%Y-%m-%d %H:%M %#z"];
-    let parsed = DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc());
-    let parsed = parsed.or_else(|| {
-        here.iter().find_map(|format| NaiveDateTime::parse_from_str(plain, format).ok()).map(|moment| moment.and_utc())
-    });
-    let parsed =
-        parsed.or_else(|| away.iter().find_map(|format| DateTime::parse_from_str(text, format).ok()).map(|moment| moment.to_utc()));
-    parsed.ok_or_else(|| "write 2026-01-25T02:00:00+01:00, '2026-01-25 02:00:00+01', or '2026-01-25 01:00:00' in UTC".into())
+    let rfc3339 = DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc());
+    let in_utc = || here.iter().find_map(|format| Some(NaiveDateTime::parse_from_str(plain, format).ok()?.and_utc()));
+    let with_offset = || away.iter().find_map(|format| Some(DateTime::parse_from_str(text, format).ok()?.to_utc()));
+    let wrong = "write 2026-01-25T02:00:00+01:00, '2026-01-25 02:00:00+01', or '2026-01-25 01:00:00' in UTC";
+    rfc3339.or_else(in_utc).or_else(with_offset).ok_or_else(|| wrong.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_moment_means_the_same_however_it_is_written(seconds: u32) {
+            let time = DateTime::from_timestamp(seconds.into(), 0).unwrap();
+            for text in [time.to_rfc3339(), time.format("%Y-%m-%d %H:%M:%S UTC").to_string(), time.format("%Y-%m-%d %H:%M:%S").to_string()] {
+                prop_assert_eq!(moment(&text), Ok(time));
+            }
+        }
+    }
 
     #[test]
     fn one_moment_in_every_way_of_writing_it() {
@@ -112,9 +122,14 @@ mod tests {
         ] {
             assert_eq!(moment(text).unwrap(), expected, "{text}");
         }
-        for wrong in ["", "now", "2026-01-25", "2026-01-25 02:00:00 CET", "2026-02-30 00:00:00", "02:00:00", "1769306461"] {
-            assert!(moment(wrong).is_err(), "{wrong}");
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for text in ["", "now", "yesterday", "2026-01-25", "2026-13-25 00:00:00", "2026-02-30 00:00:00", "02:00:00", "1769306461"] {
+            assert!(moment(text).is_err(), "{text}");
         }
+        assert!(moment("2026-01-25 02:00:00 CET").is_err());
     }
 
     #[test]

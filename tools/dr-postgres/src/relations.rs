@@ -155,9 +155,8 @@ pub fn find(session: &mut Session, scope: &ScopeArgs, locked: bool) -> Result<Ve
 /// As the server says.
 pub fn prefer_binary(session: &mut Session, relations: &mut [Relation]) -> Result<(), Failure> {
     let kinds = kinds(session, relations.iter().filter(|relation| relation.has_rows()).map(|relation| relation.oid))?;
-    for relation in relations.iter_mut().filter(|relation| !relation.columns.is_empty()) {
-        let kind = |column: &String| kinds.get(&(relation.oid, column.clone())).copied();
-        relation.kinds = relation.columns.iter().map(kind).collect();
+    for relation in relations {
+        relation.kinds = kinds_of_all(&kinds, relation.oid, &relation.columns);
     }
     Ok(())
 }
@@ -169,9 +168,13 @@ pub fn prefer_binary(session: &mut Session, relations: &mut [Relation]) -> Resul
 pub fn kinds_of(session: &mut Session, table: &str, columns: &[String]) -> Result<Option<Vec<Kind>>, Failure> {
     let sql = format!("SELECT pg_catalog.to_regclass({})::pg_catalog.oid", quote::literal(table));
     let Some(oid) = session.query(&sql)?.one()?.get(0).and_then(|oid| oid.parse().ok()) else { return Ok(None) };
-    let kinds = kinds(session, [oid])?;
-    let found: Option<Vec<Kind>> = columns.iter().map(|column| kinds.get(&(oid, column.clone())).copied()).collect();
-    Ok(found.filter(|kinds| !kinds.is_empty()))
+    Ok(kinds_of_all(&kinds(session, [oid])?, oid, columns))
+}
+
+/// The kinds of all these columns; none where one of them has none, or there are none.
+fn kinds_of_all(kinds: &HashMap<(u32, String), Kind>, table: u32, columns: &[String]) -> Option<Vec<Kind>> {
+    let known: Option<Vec<Kind>> = columns.iter().map(|column| kinds.get(&(table, column.clone())).copied()).collect();
+    known.filter(|kinds| !kinds.is_empty())
 }
 
 /// The kinds of the columns of these tables, by table and name, domains resolved; those that have one.

@@ -66,6 +66,29 @@ pub fn signed(number: i64, to: &mut Vec<u8>) {
     unsigned(number.unsigned_abs(), to);
 }
 
+/// The number that a text is, without leading zeroes.
+pub fn parse_signed(field: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match field {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let leads_with_zero = digits.first() == Some(&b'0') && (digits.len() > 1 || is_negative);
+    if digits.is_empty() || leads_with_zero {
+        return None;
+    }
+    // Downwards, where there is one number more.
+    let number = digits.iter().try_fold(0_i64, |number, digit| {
+        let digit = i64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+        number.checked_mul(10)?.checked_sub(digit)
+    })?;
+    if is_negative { Some(number) } else { number.checked_neg() }
+}
+
+/// The number that a few digits are, nine at most, whatever they begin with.
+pub fn parse_few(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

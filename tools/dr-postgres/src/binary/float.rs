@@ -262,6 +262,30 @@ const fn first_bits(large: &Large, bits: i32) -> u128 {
     found
 }
 
+/// The number that is nearest to the decimal of a text, as PostgreSQL's own is; which is not a number, or infinite, is said in `special`,
+/// the negative one last.
+pub fn parse<F: std::str::FromStr + Copy + Into<f64>>(field: &[u8], special: [F; 3]) -> Option<F> {
+    let [nan, infinity, negative] = special;
+    match field {
+        b"NaN" => Some(nan),
+        b"Infinity" => Some(infinity),
+        b"-Infinity" => Some(negative),
+        _ => decimal(field)?.parse().ok().filter(|number: &F| is_in_range((*number).into(), field)),
+    }
+}
+
+/// A field without names of numbers, which Rust would understand, too.
+fn decimal(field: &[u8]) -> Option<&str> {
+    let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e');
+    std::str::from_utf8(field).ok().filter(|_| field.iter().all(is_part))
+}
+
+/// Whether the server takes a decimal for this number: it refuses what is too large, and what is too small and not zero.
+fn is_in_range(number: f64, field: &[u8]) -> bool {
+    let is_zero = || field.iter().take_while(|byte| **byte != b'e').all(|byte| !matches!(byte, b'1'..=b'9'));
+    number.is_finite() && (number != 0.0 || is_zero())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Dates and times, as `DateStyle` ISO and the time zone UTC write them.
 
-use super::digits::{Digits, four, pair};
+use super::digits::{Digits, four, pair, parse_few};
 
 /// From 1970-01-01, where the calendar below counts from, to 2000-01-01, where PostgreSQL does, in days.
 const EPOCH_DAYS: i64 = 10_957;
@@ -130,8 +130,8 @@ fn parse_day(field: &[u8], is_before_christ: bool) -> Option<i64> {
     let &[b'-', month0, month1, b'-', day0, day1] = rest else { return None };
     // The largest year has seven digits; more than four have no zero before them.
     let is_written_so = (4..=7).contains(&year.len()) && (year.len() == 4 || year[0] != b'0');
-    let shown = i64::from(is_written_so.then(|| number(year))??);
-    let (month, day) = (number(&[month0, month1])?, number(&[day0, day1])?);
+    let shown = i64::from(is_written_so.then(|| parse_few(year))??);
+    let (month, day) = (parse_few(&[month0, month1])?, parse_few(&[day0, day1])?);
     let year = if is_before_christ { 1 - shown } else { shown };
     let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let last = match month {
@@ -156,22 +156,17 @@ fn parse_clock(field: &[u8]) -> Option<i64> {
     let (&[hour0, hour1, b':', minute0, minute1, b':', second0, second1], fraction) = field.split_first_chunk::<8>()? else {
         return None;
     };
-    let (hours, minutes, seconds) = (number(&[hour0, hour1])?, number(&[minute0, minute1])?, number(&[second0, second1])?);
+    let (hours, minutes, seconds) = (parse_few(&[hour0, hour1])?, parse_few(&[minute0, minute1])?, parse_few(&[second0, second1])?);
     let fraction = match fraction {
         [] => 0,
         // Zeroes at the end are not written.
         [b'.', digits @ ..] if matches!(digits.len(), 1..=6) && !digits.ends_with(b"0") => {
-            number(digits)? * 10_u32.pow(6 - digits.len() as u32)
+            parse_few(digits)? * 10_u32.pow(6 - digits.len() as u32)
         }
         _ => return None,
     };
     let clock = i64::from(hours * 3_600 + minutes * 60 + seconds) * SECOND + i64::from(fraction);
     (minutes < 60 && seconds < 60).then_some(clock)
-}
-
-/// A few decimal digits.
-fn number(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
 }
 
 /// Appends hours, minutes and seconds; of fractions what is not zero at their end.

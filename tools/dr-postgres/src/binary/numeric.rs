@@ -1,7 +1,7 @@
 //! Decimal numbers: digits to the base of 10,000, and how many decimals to show.
 
 use super::WRONG_LENGTH;
-use super::digits::{Digits, four};
+use super::digits::{Digits, four, parse_few};
 
 const POSITIVE: u16 = 0x0000;
 const NEGATIVE: u16 = 0x4000;
@@ -105,11 +105,8 @@ fn push_group(digits: &[u8], zeroes: usize, to: &mut Vec<u8>) -> Option<()> {
     if digits.is_empty() {
         return Some(());
     }
-    let mut group = 0;
-    for digit in digits {
-        group = group * 10 + u16::from(digit.is_ascii_digit().then(|| digit - b'0')?);
-    }
-    to.extend_from_slice(&(group * [1, 10, 100, 1000][zeroes]).to_be_bytes());
+    let group = parse_few(digits)? * [1, 10, 100, 1000][zeroes];
+    to.extend_from_slice(&(group as u16).to_be_bytes());
     Some(())
 }
 

@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memrchr};
 
-use super::{Kind, Odd, moment, numeric, text};
+use super::{Kind, Odd, digits, float, moment, numeric, text};
 
 /// Lines beyond this size are not held in memory, as a value's size comes before it: they stay text.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
@@ -95,18 +95,22 @@ fn append_row(line: &[u8], kinds: &[Kind], to: &mut Vec<u8>) -> Result<(), Odd> 
 fn append_value(kind: Kind, field: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
     match kind {
         Kind::Text => return text::unescape(field, to),
-        Kind::Int4 => to.extend_from_slice(&narrow::<i32>(signed(field))?.to_be_bytes()),
-        Kind::Int8 => to.extend_from_slice(&signed(field).ok_or(NO_NUMBER)?.to_be_bytes()),
-        Kind::Int2 => to.extend_from_slice(&narrow::<i16>(signed(field))?.to_be_bytes()),
-        Kind::Oid => to.extend_from_slice(&narrow::<u32>(signed(field))?.to_be_bytes()),
+        Kind::Int4 => to.extend_from_slice(&narrow::<i32>(digits::parse_signed(field))?.to_be_bytes()),
+        Kind::Int8 => to.extend_from_slice(&digits::parse_signed(field).ok_or(NO_NUMBER)?.to_be_bytes()),
+        Kind::Int2 => to.extend_from_slice(&narrow::<i16>(digits::parse_signed(field))?.to_be_bytes()),
+        Kind::Oid => to.extend_from_slice(&narrow::<u32>(digits::parse_signed(field))?.to_be_bytes()),
         Kind::Bool => match field {
             b"f" => to.push(0),
             b"t" => to.push(1),
             _ => return Err("a boolean that is neither true nor false"),
         },
         Kind::Numeric => return numeric::parse(field, to).ok_or(NO_NUMBER),
-        Kind::Float4 => to.extend_from_slice(&float4(field).ok_or(NO_NUMBER)?.to_be_bytes()),
-        Kind::Float8 => to.extend_from_slice(&float8(field).ok_or(NO_NUMBER)?.to_be_bytes()),
+        Kind::Float4 => {
+            to.extend_from_slice(&float::parse(field, [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]).ok_or(NO_NUMBER)?.to_be_bytes())
+        }
+        Kind::Float8 => {
+            to.extend_from_slice(&float::parse(field, [f64::NAN, f64::INFINITY, f64::NEG_INFINITY]).ok_or(NO_NUMBER)?.to_be_bytes())
+        }
         Kind::Jsonb => {
             to.push(text::JSONB_VERSION);
             return text::unescape(field, to);
@@ -130,54 +134,6 @@ fn append_value(kind: Kind, field: &[u8], to: &mut Vec<u8>) -> Result<(), &'stat
 
 fn narrow<N: TryFrom<i64>>(number: Option<i64>) -> Result<N, &'static str> {
     number.and_then(|number| N::try_from(number).ok()).ok_or(NO_NUMBER)
-}
-
-/// A number without leading zeroes.
-fn signed(field: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match field {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    let leads_with_zero = digits.first() == Some(&b'0') && (digits.len() > 1 || is_negative);
-    if digits.is_empty() || leads_with_zero {
-        return None;
-    }
-    // Downwards, where there is one number more.
-    let number = digits.iter().try_fold(0_i64, |number, digit| {
-        let digit = i64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
-        number.checked_mul(10)?.checked_sub(digit)
-    })?;
-    if is_negative { Some(number) } else { number.checked_neg() }
-}
-
-/// A floating point number: the one that is nearest to its decimal, as PostgreSQL's own is.
-fn float4(field: &[u8]) -> Option<f32> {
-    match field {
-        b"NaN" => Some(f32::NAN),
-        b"Infinity" => Some(f32::INFINITY),
-        b"-Infinity" => Some(f32::NEG_INFINITY),
-        _ => decimal(field)?.parse().ok().filter(|number: &f32| number.is_finite() && (*number != 0.0 || is_zero(field))),
-    }
-}
-
-fn float8(field: &[u8]) -> Option<f64> {
-    match field {
-        b"NaN" => Some(f64::NAN),
-        b"Infinity" => Some(f64::INFINITY),
-        b"-Infinity" => Some(f64::NEG_INFINITY),
-        _ => decimal(field)?.parse().ok().filter(|number: &f64| number.is_finite() && (*number != 0.0 || is_zero(field))),
-    }
-}
-
-/// A field without names of numbers, which Rust would understand, too.
-fn decimal(field: &[u8]) -> Option<&str> {
-    let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e');
-    std::str::from_utf8(field).ok().filter(|_| field.iter().all(is_part))
-}
-
-/// Whether a number is nothing but zeroes before its exponent: others are too small, which the server refuses.
-fn is_zero(field: &[u8]) -> bool {
-    field.iter().take_while(|byte| **byte != b'e').all(|byte| !matches!(byte, b'1'..=b'9'))
 }
 
 #[cfg(test)]
