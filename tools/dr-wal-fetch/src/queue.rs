@@ -263,7 +263,10 @@ impl Write for Fetching {
 impl Sink for Fetching {
     fn restart(&mut self) -> io::Result<()> {
         self.checked = Checked::default();
-        self.file.set_len(0)?;
+        // Only what is there is cut off: ext4 writes a file that was ever emptied to the disk as soon as it is closed.
+        if self.file.metadata()?.len() > 0 {
+            self.file.set_len(0)?;
+        }
         self.file.rewind()
     }
 }

@@ -6,9 +6,12 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags, fadvise};
 
 use crate::Error;
+
+/// Up to this size an object is read from end to end as a rule: a segment of WAL, a manifest.
+const READ_WHOLE_BYTES: u64 = 16 << 20;
 
 /// A file and a position of one's own in it.
 #[derive(Clone)]
@@ -30,6 +33,10 @@ impl FileReader {
         let metadata = file.metadata().map_err(|error| Error::io(&object, error))?;
         if !metadata.is_file() {
             return Err(Error::Damaged { object, why: "not a regular file".into() });
+        }
+        if metadata.len() <= READ_WHOLE_BYTES {
+            // An advice: the disk then works while the first bytes are decrypted.
+            let (Ok(()) | Err(_)) = fadvise(&file, 0, None, Advice::WillNeed);
         }
         Ok(FileReader { file: Arc::new(file), object: object.into(), size: metadata.len(), position: 0 })
     }
