@@ -31,8 +31,6 @@ pub struct Found {
     pub others: Vec<Store>,
     /// The object's key below each of these stores.
     pub object_key: String,
-    /// Where the newest was asked for without saying of which database: the others that it could have been of.
-    pub other_databases: Vec<String>,
     /// What the user should know, although the backup is good.
     pub warnings: Vec<String>,
 }
@@ -80,7 +78,7 @@ impl Catalogue {
     /// Finds the one backup that is meant.
     ///
     /// # Errors
-    /// [`Error::NotFound`] or [`Error::Ambiguous`]; where a better answer may be hidden by a flaw or behind a store that
+    /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::SeveralClusters`] or [`Error::SeveralDatabases`]; where a better answer may be hidden by a flaw or behind a store that
     /// cannot be read, that flaw's or store's error; and as [`Catalogue::list`].
     pub fn find(mut self, scope: &Scope, selector: &Selector) -> Result<Found, Error> {
         let mut listing = match selector {
@@ -93,10 +91,9 @@ impl Catalogue {
             Selector::Latest | Selector::At(_) => self.list(scope)?,
         };
         let chosen = listing.choose(selector)?.clone();
-        let other_databases = match selector {
-            Selector::Name(_) => Vec::new(),
-            Selector::Latest | Selector::At(_) => listing.other_databases(&chosen.backup)?,
-        };
+        if !matches!(selector, Selector::Name(_)) {
+            listing.are_of_one(&chosen.backup)?;
+        }
         listing.warnings.extend(listing.warning_of(&chosen));
         let manifest = &chosen.backup.manifest;
         let mut places = 0..;
@@ -107,7 +104,6 @@ impl Catalogue {
             backup: chosen.backup,
             store: stores.next().expect("an entry lies in at least one store"),
             others: stores.collect(),
-            other_databases,
             warnings: listing.warnings(),
         })
     }

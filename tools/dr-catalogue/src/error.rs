@@ -156,6 +156,9 @@ pub enum Error {
     /// The newest backup was asked for without saying of which cluster, and there are several.
     #[error("there are backups of several clusters: {0}")]
     SeveralClusters(String),
+    /// The newest backup was asked for without saying of which database, and there are several.
+    #[error("there are backups of several databases: {0}")]
+    SeveralDatabases(String),
     /// A store, file or credential failed.
     #[error("{}", .0.message)]
     Failed(Failure),
@@ -212,6 +215,7 @@ impl From<Error> for Failure {
             Error::NoSuchDatabase { .. } => "say another one with --database; dr-list shows all backups there are".into(),
             Error::Ambiguous { .. } => "give more of the name".into(),
             Error::SeveralClusters(_) => "say which with --cluster".into(),
+            Error::SeveralDatabases(_) => "say which with --database".into(),
         };
         Failure::new(error.exit(), error.to_string(), hint)
     }
@@ -237,7 +241,7 @@ impl Error {
             | Error::OtherSize { .. } => Exit::Damaged,
             Error::OtherCluster { .. } | Error::EncryptedKey { .. } | Error::BadKey { .. } => Exit::Config,
             Error::BadSignature { .. } | Error::RolledBack { .. } => Exit::Untrusted,
-            Error::Ambiguous { .. } | Error::SeveralClusters(_) | Error::NoStore => Exit::Usage,
+            Error::Ambiguous { .. } | Error::SeveralClusters(_) | Error::SeveralDatabases(_) | Error::NoStore => Exit::Usage,
             Error::Failed(failure) => failure.exit,
         }
     }

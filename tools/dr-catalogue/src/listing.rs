@@ -96,26 +96,21 @@ impl Listing {
         Some(format!("{name} is marked for deletion on {marked}, its data goes after {gone}: dr-delete --undelete {name} keeps it"))
     }
 
-    /// The databases of these entries other than that of `chosen`, the newest: it is of whichever was backed up last, which is
-    /// worth a warning.
+    /// Whether the newest of these entries can be meant: nobody means whichever cluster or database was backed up last.
     ///
     /// # Errors
-    /// [`Error::SeveralClusters`]: nobody means whichever cluster was backed up last.
-    pub(crate) fn other_databases(&mut self, chosen: &Backup) -> Result<Vec<String>, Error> {
+    /// [`Error::SeveralClusters`]; [`Error::SeveralDatabases`] where the newest, `chosen`, is of one of them.
+    pub(crate) fn are_of_one(&self, chosen: &Backup) -> Result<(), Error> {
         let manifests = || self.entries.iter().map(|entry| &entry.backup.manifest);
         let clusters: BTreeSet<_> = manifests().map(|manifest| manifest.cluster.as_str()).collect();
         if clusters.len() > 1 {
-            return Err(Error::SeveralClusters(clusters.into_iter().collect::<Vec<_>>().join(", ")));
+            return Err(Error::SeveralClusters(few(clusters.into_iter())));
         }
-        let Some(database) = &chosen.manifest.produced.database else { return Ok(Vec::new()) };
-        let databases: BTreeSet<_> = manifests().filter_map(|manifest| manifest.produced.database.clone()).collect();
-        let others: Vec<_> = databases.into_iter().filter(|other| other != database).collect();
-        if !others.is_empty() {
-            let named = few(others.iter().map(String::as_str));
-            self.warnings
-                .push(format!("the newest backup is of database {database}; there are backups of {named} too: say --database"));
+        let databases: BTreeSet<_> = manifests().filter_map(|manifest| manifest.produced.database.as_deref()).collect();
+        if databases.len() > 1 && chosen.manifest.produced.database.is_some() {
+            return Err(Error::SeveralDatabases(few(databases.into_iter())));
         }
-        Ok(others)
+        Ok(())
     }
 
     /// Everything that is wrong but does not forbid to use what is good, one line each.

@@ -159,12 +159,6 @@ impl Args {
         self.named(Input::Stores(scope(), selector))
     }
 
-    /// The database whose place the newest backup would take, whatever that is of; none where it is said what is to take it.
-    pub fn replaces(&self) -> Option<&str> {
-        let said = self.database.is_some() || self.at.is_none() && self.what.as_deref() != Some("latest");
-        self.into.as_deref().filter(|_| self.swap && !said)
-    }
-
     fn named(&self, input: Input) -> Result<Input, Failure> {
         if !self.from.from.is_empty() {
             return Ok(input);

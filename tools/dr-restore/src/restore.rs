@@ -44,13 +44,7 @@ pub fn restore(args: &Args, now: impl Fn() -> DateTime<Utc>, random: [u8; 2]) ->
     let started_at = now();
     let catalogue = args.catalogue();
     let spool_dir = args.spool_directory();
-    let request = Request {
-        input: args.input()?,
-        catalogue: &catalogue,
-        identities: &args.identities,
-        spool_dir: &spool_dir,
-        replaces: args.replaces(),
-    };
+    let request = Request { input: args.input()?, catalogue: &catalogue, identities: &args.identities, spool_dir: &spool_dir };
     let conn = args.connect.resolve(TOOL, Some(&args.maintenance_db))?;
     let mut source = request.open()?;
     let on_refusal = args.on_refusal();

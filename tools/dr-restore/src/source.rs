@@ -36,8 +36,6 @@ pub struct Request<'a> {
     pub identities: &'a IdentityArgs,
     /// Where a stream on standard input is kept.
     pub spool_dir: &'a Path,
-    /// The database whose place the newest backup of whichever database would take.
-    pub replaces: Option<&'a str>,
 }
 
 /// A backup that is open for reading.
@@ -75,16 +73,6 @@ impl Request<'_> {
         let found = self.catalogue.open()?.find(scope, selector).map_err(|error| if_a_base(error.into(), selector))?;
         found.warnings.iter().for_each(|warning| warn(TOOL, warning));
         let manifest = &found.backup.manifest;
-        if let (Some(target), Some(database)) = (self.replaces, &manifest.produced.database)
-            && !found.other_databases.is_empty()
-            && database != target
-        {
-            return Err(Failure::new(
-                Exit::Refused,
-                format!("the newest backup is of database {database}, and would take the place of {target}"),
-                format!("say --database {database} if that is meant, else --database {target}; nothing was restored"),
-            ));
-        }
         let signed = found.backup.signature == SignatureState::Good;
         if !signed {
             warn(TOOL, format!("the signature of {} was not checked: no public key is known (--public-key KEY)", manifest.name));
