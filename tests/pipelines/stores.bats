@@ -39,17 +39,17 @@ teardown() {
 }
 
 # Follows the RECOVERY.txt of a folder like main/, for its one backup, on a server that has only just been made, where there are no
-# programs of ours; holds what comes out against `shop`.
+# programs of ours; holds what comes out against `shop`, or another database.
 recover() {
-    local object at=$SCRATCH/fresh
+    local object at=$SCRATCH/fresh from=${2:-shop}
     object=$(object .age "$1")
     sed -n '/^--8<-- restore-dump.sh$/,/^-->8--$/p' "$1/RECOVERY.txt" | sed '1d;$d' >restore-dump.sh
     "$PROJECT/scripts/scratch-postgres" start "$at"
     env -i PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin PGHOST="$at" PGUSER=postgres \
-        OBJECT="$object" KEY="$KEYS/identity" PUBLIC_KEY="$KEYS/signs.pub" NEWDB=back WORK="$PWD/work" sh restore-dump.sh
-    dr-fingerprint shop >before.jsonl
+        OBJECT="$object" KEY="$KEYS/identity" PUBLIC_KEY="$KEYS/forges.pub,$KEYS/signs.pub" NEWDB=back WORK="$PWD/work" sh restore-dump.sh
+    dr-fingerprint "$from" >before.jsonl
     PGHOST=$at run dr-fingerprint back --against before.jsonl
-    pg_dump --schema-only shop | grep -v '^.\(un\)\?restrict' >before.sql
+    pg_dump --schema-only "$from" | grep -v '^.\(un\)\?restrict' >before.sql
     PGHOST=$at pg_dump --schema-only back | grep -v '^.\(un\)\?restrict' >after.sql
     [ "$status" = 0 ]
     diff before.sql after.sql
@@ -65,6 +65,28 @@ recover() {
     recover store/main
     [ -n "$(find work/data -name '*.bin')" ]
     [ -n "$(find work/data -name '*.copy')" ]
+}
+
+@test "f62 RECOVERY.txt brings a database back that is not in UTF-8, with names that are not in ASCII" {
+    createdb -T template0 -E LATIN1 --locale=C latin
+    PGCLIENTENCODING=UTF8 psql -qX -v ON_ERROR_STOP=1 latin <<'END'
+CREATE SCHEMA "schéma";
+CREATE TABLE "schéma"."té" ("é" text, n int);
+INSERT INTO "schéma"."té" SELECT 'à la carte', n FROM generate_series(1, 100) n;
+CREATE TABLE "two
+	lines ""\" AS SELECT 'é' AS x;
+CREATE SEQUENCE "sé" START 7;
+COMMENT ON TABLE "schéma"."té" IS 'né';
+SELECT lo_from_bytea(4711, 'x') \g /dev/null
+COMMENT ON LARGE OBJECT 4711 IS 'né';
+END
+    for binary in false true; do
+        rm -rf store/main "$DR_RECEIPT" work
+        DR_BINARY=$binary bash -c "$(pipe | sed 's/dr-dump shop/dr-dump latin/')" >/dev/null
+        recover store/main latin
+        PGHOST=$SCRATCH/fresh psql -AtXc "SELECT obj_description(4711, 'pg_largeobject') = U&'n\00e9'" back | grep -x t
+        PGHOST=$SCRATCH/fresh dropdb back
+    done
 }
 
 @test "RECOVERY.txt brings the database back from a bucket, with any S3 client" {

@@ -24,7 +24,8 @@ fuzz_target!(|data: (Vec<u8>, u8, Vec<u8>)| {
     // Many decimals are one floating point number.
     let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| !matches!(kind, Kind::Float4 | Kind::Float8)).collect();
     let line: Vec<u8> = row.into_iter().filter(|byte| *byte != b'\n').collect();
-    if let Ok(row) = Parser::new(&kinds).rows(&[&line[..], b"\n"].concat()) {
+    let mut parser = Parser::new(&kinds);
+    if let (row, Ok(())) = parser.rows(&[&line[..], b"\n"].concat()) {
         let (mut lines, mut sum) = (Lines::new(&kinds), RowSum::default());
         lines.add(row).unwrap();
         sum.add_row(&line);

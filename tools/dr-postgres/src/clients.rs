@@ -23,6 +23,9 @@ const DIRS: [&str; 7] = [
     "/usr/local/pgsql-{}/bin",
 ];
 
+/// What Debian has in the package of the server; all else is in that of the client.
+const SERVER_PROGRAMS: [&str; 4] = ["initdb", "pg_controldata", "pg_ctl", "postgres"];
+
 /// The majors whose directories are looked into.
 const MAJORS: RangeInclusive<u32> = 9..=30;
 
@@ -249,7 +252,8 @@ fn installed(name: &str, majors: RangeInclusive<u32>, enough: Option<u32>) -> BT
 fn none(name: &str, major: u32, found: &BTreeMap<u32, Client>) -> Failure {
     let others: Vec<_> = found.values().map(ToString::to_string).collect();
     let seen = if others.is_empty() { String::new() } else { format!(" (only {})", others.join(", ")) };
-    let hint = format!("install the package postgresql-client-{major}, or name its directory in {EXTRA_DIRS}");
+    let package = if SERVER_PROGRAMS.contains(&name) { "postgresql" } else { "postgresql-client" };
+    let hint = format!("install the package {package}-{major} (apt.postgresql.org has all), or name its directory in {EXTRA_DIRS}");
     Failure::new(Exit::Config, format!("no {name} for a PostgreSQL {major} is installed{seen}"), hint)
 }
 

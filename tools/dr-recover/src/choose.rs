@@ -154,7 +154,9 @@ impl Asked<'_> {
             Aim::Latest => {
                 self.must_be_whole(&chosen)?;
                 chosen.at_least = last.record.map_or(chosen.base.stop, |(_, end)| end.max(chosen.base.stop));
-                if !self.target.promotes {
+                // Where the newest timeline has only its history, PostgreSQL would go on with the older one's segment of that
+                // number, beyond the fork: into what the newer one was to undo.
+                if !self.target.promotes || chosen.ends_before_the_newest_timeline() {
                     self.stop_at_last(&mut chosen, &last);
                 }
             }
@@ -372,12 +374,13 @@ impl Asked<'_> {
                 format!("{state}: this is how it was at the fork; --timeline {older} has what was done on that one until then"),
             );
         }
-        if let (Goal::End, Some(newest)) = (&chosen.goal, chosen.way.legs.last().filter(|leg| chosen.reach.until < leg.from))
+        if let (Aim::Latest, true, Some(newest)) =
+            (&self.target.aim, chosen.ends_before_the_newest_timeline(), chosen.way.legs.last())
             && let Some((_, older)) = self.older(&chosen.way, chosen.reach.until)
         {
             let (newer, fork, until) = (newest.timeline.0, newest.from, chosen.reach.until);
-            let state = format!("of timeline {newer} only the history is there: replay ends at {until}, before the fork at {fork}");
-            warn(TOOL, format!("{state}; --timeline {} --target-lsn {fork} --exclusive goes on towards it", older.0));
+            let state = format!("of timeline {newer} only the history is there: replay ends at {until}, and the fork is at {fork}");
+            warn(TOOL, format!("{state}; --timeline {} --target-lsn {fork} --exclusive goes as far as that", older.0));
         }
         let before = chosen.way.legs.iter().rev().skip(1).map(|leg| SegmentName { timeline: leg.timeline, ..chosen.reach.missing });
         let partial = before.map(WalName::Partial).find(|name| self.survey.has(name));
@@ -391,6 +394,11 @@ impl Asked<'_> {
 }
 
 impl Chosen {
+    /// Whether nothing that was written on the newest timeline is there, but for where it began.
+    fn ends_before_the_newest_timeline(&self) -> bool {
+        self.way.legs.len() > 1 && self.way.legs.last().is_some_and(|leg| self.reach.until <= leg.from)
+    }
+
     /// What PostgreSQL is told, as name and value of a setting; none where it goes to the end.
     pub fn setting(&self) -> Option<(&'static str, String)> {
         match &self.goal {

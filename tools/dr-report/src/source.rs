@@ -21,7 +21,7 @@ pub fn drills(args: &Args) -> Result<Vec<Drill>, Failure> {
     drills.sort_by(|a, b| (a.finished_at, &a.name).cmp(&(b.finished_at, &b.name)));
     match drills.is_empty() {
         true => {
-            let hint = "dr-drill --finish makes the record of one, and dr-report --publish --to STORE stores it";
+            let hint = "name the stores that have them with --from; dr-drill --finish makes the record of one, dr-report --publish --to STORE stores it";
             Err(Failure::new(Exit::Missing, "there is no drill to report on", hint))
         }
         false => Ok(drills),

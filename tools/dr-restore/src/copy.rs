@@ -8,7 +8,7 @@ use dr_archive::Member;
 use dr_pipe::progress::Progress;
 use dr_pipe::{Exit, Failure};
 use dr_postgres::Session;
-use dr_postgres::binary::{Kind, Odd, Parser};
+use dr_postgres::binary::{Kind, Parser};
 use dr_postgres::rows::{BINARY_HEADER, BINARY_TRAILER};
 use dr_postgres::wire::CopyIn;
 
@@ -27,13 +27,24 @@ pub struct Copier<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// So much text is made into rows at a time.
+const PART_BYTES: usize = 128 << 10;
+
+/// How much of a run is in: whole members, the first bytes of the next one, and the rows of all that.
+#[derive(Debug, Default)]
+pub struct Taken {
+    members: usize,
+    bytes: u64,
+    rows: u64,
+}
+
 /// Why a member did not go in.
 enum Halt {
     Failed(Failure),
     /// The server holds something against the data, which is in its answer.
     Refused,
-    /// Its text is not to be parsed here.
-    Odd(Odd),
+    /// A line of its text is not to be parsed here.
+    Odd,
 }
 
 impl From<Failure> for Halt {
@@ -48,48 +59,79 @@ impl Copier<'_> {
     /// # Errors
     /// 65 where a member is damaged, the server refuses the data, or it counts other rows; 75 where another thread failed.
     pub fn copy(&mut self, session: &mut Session, statement: &str, members: &[&Member], rows: Option<u64>) -> Result<u64, Failure> {
-        let mut copy = session.copy_in(&ascii(statement))?;
-        for (number, member) in members.iter().enumerate() {
-            let mut piece = Piece::of(member, copy.is_binary() && number > 0, copy.is_binary() && number + 1 < members.len())?;
-            match self.feed(member, |chunk| send(&mut copy, piece.take(chunk)?)) {
-                Ok(()) => {}
-                Err(Halt::Failed(failure)) => return Err(failure),
-                Err(Halt::Refused | Halt::Odd(_)) => return Err(refusal(copy.finish(), member)),
-            }
-        }
-        counted(copy.finish()?, rows)
+        self.copy_rest(session, statement, members, &Taken::default(), rows)
     }
 
-    /// Runs `statement`, a COPY in binary format, with the rows that the text of a run stands for: columns of these `kinds`. False where
-    /// that text should be taken in as it is, which the server's log gives the reason of: then nothing was taken in.
+    /// The same, without what was taken in before.
     ///
     /// # Errors
     /// As [`Copier::copy`].
-    pub fn parsed(&mut self, session: &mut Session, statement: &str, run: &Run<'_>, kinds: &[Kind]) -> Result<bool, Failure> {
+    pub fn copy_rest(
+        &mut self,
+        session: &mut Session,
+        statement: &str,
+        members: &[&Member],
+        before: &Taken,
+        rows: Option<u64>,
+    ) -> Result<u64, Failure> {
+        let members = &members[before.members..];
+        let mut copy = session.copy_in(&ascii(statement))?;
+        for (number, member) in members.iter().enumerate() {
+            let mut piece = Piece::of(member, copy.is_binary() && number > 0, copy.is_binary() && number + 1 < members.len())?;
+            let from = if number == 0 { before.bytes } else { 0 };
+            match self.feed(member, from, |chunk| send(&mut copy, piece.take(chunk)?)) {
+                Ok(()) => {}
+                Err(Halt::Failed(failure)) => return Err(failure),
+                Err(Halt::Refused | Halt::Odd) => return Err(refusal(copy.finish(), member)),
+            }
+        }
+        counted(before.rows + copy.finish()?, rows)
+    }
+
+    /// Runs `statement`, a COPY in binary format, with the rows that the text of a run stands for: columns of these `kinds`. Up to
+    /// the first line that is odd: then how much was taken in, and the rest should be taken in as the text that it is.
+    ///
+    /// # Errors
+    /// As [`Copier::copy`].
+    pub fn parsed(
+        &mut self,
+        session: &mut Session,
+        statement: &str,
+        run: &Run<'_>,
+        kinds: &[Kind],
+    ) -> Result<Option<Taken>, Failure> {
         let mut copy = session.copy_in(&ascii(statement))?;
         let mut parser = Parser::new(kinds);
         // What is written of no avail is heard of when it ends.
         copy.write_all(&BINARY_HEADER).ok();
-        for member in &run.members {
-            let fed = self.feed(member, |chunk| send(&mut copy, parser.rows(chunk).map_err(Halt::Odd)?));
-            match fed.and_then(|()| parser.end().map_err(Halt::Odd)) {
+        for (members, member) in run.members.iter().enumerate() {
+            let fed = self.feed(member, 0, |chunk| {
+                // In parts: rows of one that has many short values are several times as long.
+                chunk.chunks(PART_BYTES).try_for_each(|part| {
+                    let (rows, parsed) = parser.rows(part);
+                    send(&mut copy, rows)?;
+                    parsed.map_err(|_| Halt::Odd)
+                })
+            });
+            match fed.and_then(|()| parser.end().map_err(|_| Halt::Odd)) {
                 Ok(()) => {}
                 Err(Halt::Failed(failure)) => return Err(failure),
                 Err(Halt::Refused) => return Err(refusal(copy.finish(), member)),
-                Err(Halt::Odd(odd)) => {
-                    copy.abort(&format!("these rows will come as text: {}", odd.what))?;
-                    return Ok(false);
+                Err(Halt::Odd) => {
+                    copy.write_all(&BINARY_TRAILER).ok();
+                    return Ok(Some(Taken { members, bytes: parser.at(), rows: copy.finish()? }));
                 }
             }
         }
         copy.write_all(&BINARY_TRAILER).ok();
         counted(copy.finish()?, Some(run.rows))?;
-        Ok(true)
+        Ok(None)
     }
 
-    /// Hands over a member, chunk by chunk.
-    fn feed(&mut self, member: &Member, mut take: impl FnMut(&[u8]) -> Result<(), Halt>) -> Result<(), Halt> {
+    /// Hands over a member, chunk by chunk, from byte `from` on.
+    fn feed(&mut self, member: &Member, from: u64, mut take: impl FnMut(&[u8]) -> Result<(), Halt>) -> Result<(), Halt> {
         let mut bytes = self.reader.read(member);
+        let mut passed = 0;
         loop {
             let chunk = bytes.chunk().map_err(|error| self.archive.failure(error).within(&member.path))?;
             if chunk.is_empty() {
@@ -98,10 +140,12 @@ impl Copier<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Failure::new(Exit::Busy, "stopped, as another session failed", "its failure says why").into());
             }
-            take(chunk)?;
             let n = chunk.len();
+            let skipped = from.saturating_sub(passed).min(n as u64);
+            take(&chunk[skipped as usize..])?;
             bytes.consume(n);
-            self.progress.add(n as u64);
+            passed += n as u64;
+            self.progress.add(n as u64 - skipped);
         }
     }
 }

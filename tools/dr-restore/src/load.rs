@@ -15,7 +15,7 @@ use dr_postgres::quote::qualified;
 use dr_postgres::{ConnInfo, Session, relations, settings};
 
 use crate::archive_source::{Archive, ArchiveReader};
-use crate::copy::{Copier, ascii};
+use crate::copy::{Copier, Taken, ascii};
 use crate::listing::Early;
 use crate::plan::{Form, Plan, Run, copy_statement};
 use crate::schedule::{Indexes, Schedule, Task};
@@ -206,18 +206,18 @@ impl Loader<'_> {
         facts: &TableFacts,
     ) -> Result<(), Failure> {
         let (table, mut copier) = (&shared.tables[run.table], self.copier(reader, shared));
-        if let Some(kinds) = table.kinds(session, facts, run)? {
-            table.begin(session, facts)?;
-            let parsed = copier.parsed(session, &copy_statement(facts, Form::Binary, table.frozen), run, kinds)?;
-            table.end(session, parsed)?;
-            if parsed {
-                return Ok(());
+        let kinds = table.kinds(session, facts, run)?;
+        table.begin(session, facts)?;
+        let mut before = Taken::default();
+        if let Some(kinds) = kinds {
+            match copier.parsed(session, &copy_statement(facts, Form::Binary, table.frozen), run, kinds)? {
+                None => return table.end(session),
+                Some(taken) => before = taken,
             }
             table.is_odd.store(true, Ordering::Relaxed);
         }
-        table.begin(session, facts)?;
-        copier.copy(session, &copy_statement(facts, run.form, table.frozen), &run.members, Some(run.rows))?;
-        table.end(session, true)
+        copier.copy_rest(session, &copy_statement(facts, run.form, table.frozen), &run.members, &before, Some(run.rows))?;
+        table.end(session)
     }
 
     /// Hands a table over to the index builders once its last run is in.
@@ -281,9 +281,9 @@ impl Table {
         Ok(())
     }
 
-    fn end(&self, session: &mut Session, good: bool) -> Result<(), Failure> {
+    fn end(&self, session: &mut Session) -> Result<(), Failure> {
         if self.frozen {
-            session.execute(if good { "COMMIT" } else { "ROLLBACK" })?;
+            session.execute("COMMIT")?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use dr_pipe::{Exit, Failure};
 use dr_postgres::about::{About, TableFacts};
 use dr_postgres::fingerprint::{Difference, differences};
 use dr_postgres::reading::Reader;
-use dr_postgres::relations::Relation;
+use dr_postgres::relations::{Relation, RelationKind};
 use dr_postgres::rows::NoSink;
 use dr_postgres::scope::ScopeArgs;
 use dr_postgres::snapshot::{Snapshot, SnapshotArgs};
@@ -60,8 +60,10 @@ fn as_in_the_dump(relations: &mut Vec<Relation>, about: &About) {
                 relation.into.clone_from(&table.into);
                 relation.skipped.clone_from(&table.skipped);
             }
-            // A newer version of an extension may register more tables than the dumped one.
-            None if relation.extension.is_some() => relation.skipped = Some("not in the dump".into()),
+            // A newer version of an extension may register more tables than the dumped one. Sequences are not listed there.
+            None if relation.extension.is_some() && relation.kind != RelationKind::Sequence => {
+                relation.skipped = Some("not in the dump".into())
+            }
             None => {}
         }
     }

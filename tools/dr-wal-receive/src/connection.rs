@@ -192,8 +192,8 @@ fn pass_by(receiver: &mut Receiver<'_>, at: Place, offer: &Offer, failure: Failu
         found_at: chrono::Utc::now(),
         reason: failure.message,
     };
-    warn(TOOL, format!("GAP: WAL from {from} to {next} is lost: the server has removed it ({})", gap.reason));
-    warn(TOOL, "no recovery leads across it: take a new base backup now");
+    warn(TOOL, format!("GAP: WAL from {from} to {next} was not received: the server has removed it ({})", gap.reason));
+    warn(TOOL, "unless dr-wal-push brought it, no recovery leads across: take a new base backup now");
     let kept = Kept::Gap(gap.name());
     receiver.folder.create(&kept, &gap.encode())?;
     receiver.outbox.add(kept);

@@ -52,20 +52,38 @@ pub fn receive(args: Args) -> Outcome {
     let link = Link { conn: &conn, name: &args.name, slot: &slot, create_slot: args.create_slot };
     let mut status = Status::new()?;
 
-    let (memory, first) = first(&args, &link, &folder, &outbox, &mut status)?;
-    let shipment = Arc::new(Shipment {
-        cluster: args.cluster.cluster.clone(),
-        system: memory.system.clone(),
-        recipients,
-        level: args.level,
-        signing_key,
-        stores: Stores::new(&args.store),
-        folder: Arc::clone(&folder),
-        outbox: Arc::clone(&outbox),
-        packed: Mutex::new(BTreeMap::new()),
-    });
-    folder.whole()?.into_iter().for_each(|kept| outbox.add(kept));
-    ship(&shipment, &args)?;
+    let begin = |memory: &Memory| {
+        let shipment = Arc::new(Shipment {
+            cluster: args.cluster.cluster.clone(),
+            system: memory.system.clone(),
+            recipients,
+            level: args.level,
+            signing_key,
+            stores: Stores::new(&args.store),
+            folder: Arc::clone(&folder),
+            outbox: Arc::clone(&outbox),
+            packed: Mutex::new(BTreeMap::new()),
+        });
+        put_in(&folder, &outbox)?;
+        ship(&shipment, &args)
+    };
+    let (memory, first) = match folder.recall()? {
+        // What was received before goes to the stores, whether the server answers or not: it may be gone.
+        Some(memory) => {
+            memory.check_cluster(&args.cluster.cluster)?;
+            begin(&memory)?;
+            let first = first(&args, &link, &outbox, &mut status).inspect_err(|_| part(&outbox, &farewell))?;
+            memory.hold_against(&first.identity, first.size)?;
+            (memory, first)
+        }
+        None => {
+            let first = first(&args, &link, &outbox, &mut status)?;
+            let memory = Memory::new(&args.cluster.cluster, &first.identity, first.size);
+            folder.remember(&memory)?;
+            begin(&memory)?;
+            (memory, first)
+        }
+    };
 
     let until = args.until.or_else(|| args.once.then_some(Lsn(first.identity.flushed)));
     let manner = Manner { synchronous: args.synchronous, status_interval: Duration::from_secs(args.status_interval), until };
@@ -79,38 +97,41 @@ pub fn receive(args: Args) -> Outcome {
     finish(&mut receiver, end, &farewell)
 }
 
-/// The first connection, which must succeed once for us to know whose WAL this is; and what is remembered, or begun.
-fn first(
-    args: &Args,
-    link: &Link<'_>,
-    folder: &Folder,
-    outbox: &Outbox,
-    status: &mut Status,
-) -> Result<(Memory, Connection), Failure> {
-    let cluster = &args.cluster.cluster;
-    let remembered = folder.recall()?;
-    if let Some(memory) = &remembered {
-        memory.check_cluster(cluster)?;
-    }
+/// The first connection, which must succeed once for us to know whose WAL comes.
+fn first(args: &Args, link: &Link<'_>, outbox: &Outbox, status: &mut Status) -> Result<Connection, Failure> {
     let mut backoff = Backoff::default();
-    let connection = loop {
+    loop {
         match link.connect().map_err(Trouble::failure) {
-            Ok(connection) => break connection,
+            Ok(connection) => return Ok(connection),
             Err(failure) if args.once || !may_pass(&failure) => return Err(failure.leaving("nothing was received")),
             Err(failure) => wait(&failure, &mut backoff, outbox, status),
         }
         if outbox.stopping() {
             return Err(Failure::new(Exit::Busy, "stopped", "nothing was received"));
         }
-    };
-    let new = || Memory::new(cluster, &connection.identity, connection.size);
-    let memory = remembered.clone().unwrap_or_else(new);
-    memory.hold_against(&connection.identity, connection.size)?;
-    // A full disk is no reason not to begin: what is there goes to the stores, and leaves room.
-    if remembered.is_none() {
-        folder.remember(&memory)?;
+        if let Some(failure) = outbox.fatal() {
+            return Err(failure);
+        }
     }
-    Ok((memory, connection))
+}
+
+/// Puts what an earlier run has left into the outbox: whole files, and as much as there is of the last segment. A full disk is no
+/// reason not to begin: what is there goes to the stores, and leaves room.
+fn put_in(folder: &Folder, outbox: &Outbox) -> Result<(), Failure> {
+    folder.whole()?.into_iter().for_each(|kept| outbox.add(kept));
+    let last = folder.unfinished()?.pop();
+    outbox.progress(last.filter(|(_, bytes)| *bytes > 0));
+    Ok(())
+}
+
+/// Has what earlier runs have left stored, where nothing more comes.
+fn part(outbox: &Outbox, farewell: &Farewell) {
+    if outbox.stopping() {
+        outbox.end_now(FAREWELL);
+        farewell.said();
+    } else if let Err(failure) = outbox.drain(DRAIN) {
+        warn(TOOL, format!("what was received before is not in the stores: {}", failure.message));
+    }
 }
 
 /// Starts a thread for every store.

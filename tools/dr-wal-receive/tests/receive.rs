@@ -232,6 +232,31 @@ fn a_store_that_is_away_for_a_while_gets_all_of_it_later() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test moves stores away, as umount does")]
+fn what_an_earlier_run_has_left_is_stored_where_the_server_is_gone() {
+    let (server, rig) = (archiving(18, &[]), Rig::new());
+    let conn = server.conninfo("postgres");
+    let receiver = rig.start(&conn, &[]);
+    load(&server, 1);
+    let before = rig.path("store");
+    eventually("something is stored", || !rig.segments(1).is_empty());
+    fs::rename(&before, rig.path("away")).unwrap();
+    let end = load(&server, 2);
+    let last = SegmentName::containing(Timeline(1), end, SIZE);
+    let reached = usize::try_from(end.0 - last.start(SIZE).0).unwrap();
+    eventually("it has come", || {
+        rig.path("dir").join(format!("{last}.receiving")).metadata().is_ok_and(|file| file.len() >= reached as u64)
+    });
+    receiver.kill();
+    drop(server);
+    fs::rename(rig.path("away"), &before).unwrap();
+    let output = rig.run(&conn, &["--once"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(rig.holds_without_a_gap(1, end), "{said}");
+}
+
+#[test]
 fn s3_that_dies_stops_nothing_where_one_store_is_enough() {
     let (server, rig) = (archiving(18, &[]), Rig::new());
     let s3 = dr_testing::s3::S3sFs::start();

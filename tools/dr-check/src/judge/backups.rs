@@ -81,7 +81,10 @@ fn age(scene: &Scene, check: &'static str, what: &str, newest: Option<&Manifest>
     let Some(newest) = newest else {
         let state = if scene.silent().is_empty() { State::Critical } else { State::Unknown };
         let missing = || Verdict::new(check, state, format!("there is no {what}")).hint("make one: see dr(7)");
-        return limit.asked.then(missing);
+        // Where no store was asked, the runs of the job say when it was made.
+        let known = !scene.asked()
+            && scene.facts.runs.iter().any(|run| run.is_done() && check.strip_suffix("-age") == Some(run.job.name()));
+        return (limit.asked && !known).then(missing);
     };
     let age = scene.age(newest.taken_at);
     let message = format!("the newest {what} is {} old, of at most {}: {}", span(age), span(limit.seconds), newest.name);
@@ -144,8 +147,7 @@ pub fn verified(scene: &Scene) -> Vec<Verdict> {
         let message = format!("of {}, {good} known to be good, of at least {limit}", words::count(all.len(), &kind.to_string()));
         let verdict =
             Verdict::new("verified", below(good as f64, f64::from(limit), State::Warning), message).about(kind.to_string());
-        let verdict =
-            verdict.measured(good as f64, limit.into(), "count").hint("enable dr-verify@CLUSTER.timer, see dr-keeping(7)");
+        let verdict = verdict.measured(good as f64, limit.into(), "count").hint("enable dr-verify@.timer, see dr-keeping(7)");
         (!all.is_empty()).then_some(verdict)
     };
     KINDS.into_iter().filter_map(of).collect()

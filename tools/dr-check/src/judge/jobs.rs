@@ -26,6 +26,9 @@ fn last_run(scene: &Scene, job: Job) -> Option<Verdict> {
     let mut runs = runs(scene, job);
     let last = runs.next()?;
     if last.is_done() {
+        if let Some(verdict) = too_long_ago(scene, last) {
+            return Some(verdict);
+        }
         let message = format!("it succeeded at {} on {}", moment(last.finished_at), last.host);
         return Some(Verdict::new("job", State::Ok, message).about(job.name()).measured(0.0, 0.0, "count"));
     }
@@ -38,7 +41,19 @@ fn last_run(scene: &Scene, job: Job) -> Option<Verdict> {
     let times = if failures > 1 { format!(", {failures} times in a row") } else { String::new() };
     let message = format!("it {} at {} on {}{times}{words}", ended(last), moment(last.finished_at), last.host);
     let verdict = Verdict::new("job", state, message).about(job.name()).measured(failures as f64, 0.0, "count");
-    Some(verdict.hint("the journal of that host has all it said; run it by hand to see it fail"))
+    Some(verdict.hint("the journal of that host, or the mail of its cron, has all it said; run it by hand to see it fail"))
+}
+
+/// A backup that was not made for too long. Where stores are asked, what is in them says it.
+fn too_long_ago(scene: &Scene, last: &Run) -> Option<Verdict> {
+    let limit = scene.objectives.age.of_job(last.job).seconds;
+    let age = scene.age(last.finished_at);
+    let counts = matches!(last.job, Job::Dump | Job::Base | Job::Files) && !scene.asked() && limit > 0.0 && age > limit;
+    counts.then(|| {
+        let message = format!("it succeeded last {} ago, of at most {}, on {}", span(age), span(limit), last.host);
+        let verdict = Verdict::new("job", State::Critical, message).about(last.job.name()).measured(age, limit, "seconds");
+        verdict.hint("see whether its timer or line of cron is still there: systemctl list-timers 'dr-*'")
+    })
 }
 
 fn ended(run: &Run) -> String {
@@ -56,14 +71,14 @@ fn age(scene: &Scene, job: Job) -> Option<Verdict> {
         return None;
     }
     let (check, hint) = match job {
-        Job::Verify => ("verify-age", "enable dr-verify@CLUSTER.timer, see dr-keeping(7): what is stored may have rotted"),
+        Job::Verify => ("verify-age", "enable dr-verify@.timer, see dr-keeping(7): what is stored may have rotted"),
         Job::Drill => {
-            let hint = "enable dr-restore-test@CLUSTER.timer, see dr-drills(7): a backup that was never restored is a hope";
+            let hint = "enable dr-restore-test@.timer, see dr-drills(7), or run it below dr-heartbeat(1): a backup that was never restored is a hope";
             ("drill-age", hint)
         }
-        Job::Prune => ("prune-age", "enable dr-prune@CLUSTER.timer, see dr-keeping(7)"),
-        Job::Copy => ("copy-age", "enable dr-copy-offsite@CLUSTER.timer, see dr-keeping(7)"),
-        _ => ("check-age", "enable dr-check@CLUSTER.timer: Schedules in dr(7) has it for cron, too"),
+        Job::Prune => ("prune-age", "enable dr-prune@.timer, see dr-keeping(7)"),
+        Job::Copy => ("copy-age", "enable dr-copy-offsite@.timer, see dr-keeping(7)"),
+        _ => ("check-age", "enable dr-check@.timer: Schedules in dr(7) has it for cron, too"),
     };
     let run = runs(scene, job).find(|run| run.is_done()).map(|run| run.finished_at);
     Some(match run.max(proof(scene, job)) {

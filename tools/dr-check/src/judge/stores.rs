@@ -58,7 +58,7 @@ pub fn copies(scene: &Scene) -> Vec<Verdict> {
         _ => format!("{} of {} backups lie in fewer than {limit} stores: {}", few.len(), copies.len(), some(&few)),
     };
     let verdict = Verdict::new("copies", state, message)
-        .hint("see why dr-copy-offsite@CLUSTER.service does not run, or fails: dr-keeping(7), dr-copy(1)");
+        .hint("see why dr-copy-offsite@.service does not run, or fails: dr-keeping(7), dr-copy(1)");
     vec![verdict.measured(fewest.unwrap_or(limit as usize) as f64, limit.into(), "count")]
 }
 
@@ -155,7 +155,7 @@ pub fn tiers(scene: &Scene) -> Vec<Verdict> {
             None => Verdict::new(check, State::Critical, format!("there is no {what} there")),
         };
         (limit > 0.0).then(|| {
-            verdict.about(store).hint("see why dr-copy-offsite@CLUSTER.service does not run, or fails: dr-keeping(7), dr-copy(1)")
+            verdict.about(store).hint("see why dr-copy-offsite@.service does not run, or fails: dr-keeping(7), dr-copy(1)")
         })
     };
     verdicts.into_iter().filter_map(of).collect()

@@ -41,8 +41,10 @@ pub enum Kind {
     Float8,
     /// `numeric`
     Numeric,
-    /// Whatever goes as its text in binary too: `text`, `varchar`, `char(n)`, `name`, `json`, enums.
+    /// Whatever goes as its text in binary too: `text`, `varchar`, `char(n)`, `json`, enums.
     Text,
+    /// `name`: text of 63 bytes at most.
+    Name,
     /// `jsonb`: a version, then its text.
     Jsonb,
     /// `bytea`
@@ -72,7 +74,8 @@ impl Kind {
             23 => Kind::Int4,
             26 => Kind::Oid,
             // name, text, json, char(n), varchar
-            19 | 25 | 114 | 1042 | 1043 => Kind::Text,
+            19 => Kind::Name,
+            25 | 114 | 1042 | 1043 => Kind::Text,
             700 => Kind::Float4,
             701 => Kind::Float8,
             1082 => Kind::Date,
@@ -189,7 +192,7 @@ fn length_of(bytes: [u8; 4]) -> Result<Option<usize>, &'static str> {
 /// Appends the text of a value that is not NULL, as its output function and COPY's escaping make it.
 fn append_value(kind: Kind, value: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
     match kind {
-        Kind::Text => text::escape(value, to),
+        Kind::Text | Kind::Name => text::escape(value, to),
         Kind::Int4 => digits::signed(i32::from_be_bytes(fixed(value)?).into(), to),
         Kind::Int8 => digits::signed(i64::from_be_bytes(fixed(value)?), to),
         Kind::Int2 => digits::signed(i16::from_be_bytes(fixed(value)?).into(), to),

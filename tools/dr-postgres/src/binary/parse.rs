@@ -10,6 +10,9 @@ use super::{Kind, Odd, digits, float, moment, numeric, text};
 /// Lines beyond this size are not held in memory, as a value's size comes before it: they stay text.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
+/// What a name may have (`NAMEDATALEN`, less its end).
+const MAX_NAME_BYTES: usize = 63;
+
 const NO_NUMBER: &str = "a number that PostgreSQL does not write so";
 
 /// Lines of COPY text on their way to rows of COPY binary.
@@ -18,34 +21,45 @@ pub struct Parser<'k> {
     /// The line that has begun.
     begun: Vec<u8>,
     rows: Vec<u8>,
+    /// Where it begins, or the next one will.
+    at: u64,
 }
 
 impl<'k> Parser<'k> {
     /// For lines of columns of these kinds.
     pub fn new(kinds: &'k [Kind]) -> Self {
-        Parser { kinds, begun: Vec::new(), rows: Vec::new() }
+        Parser { kinds, begun: Vec::new(), rows: Vec::new(), at: 0 }
     }
 
-    /// The rows whose lines end in `text`, which goes on where the last one ended; without header and trailer.
-    ///
-    /// # Errors
-    /// What is not as PostgreSQL writes it, or too long.
-    pub fn rows(&mut self, text: &[u8]) -> Result<&[u8], Odd> {
+    /// The rows whose lines end in `text`, which goes on where the last one ended; without header and trailer. Where a line is odd,
+    /// those before it, and why: [`Parser::at`] says where it begins.
+    pub fn rows(&mut self, text: &[u8]) -> (&[u8], Result<(), Odd>) {
         self.rows.clear();
+        let parsed = self.parse(text);
+        (&self.rows, parsed)
+    }
+
+    /// Where the first line begins whose row was not given yet, in bytes from the beginning of the text.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    fn parse(&mut self, text: &[u8]) -> Result<(), Odd> {
         let (mut lines, begun) = text.split_at(memrchr(b'\n', text).map_or(0, |end| end + 1));
         while let Some(end) = memchr(b'\n', lines) {
             let (line, behind) = (&lines[..end], &lines[end + 1..]);
-            if self.begun.is_empty() {
-                append_row(line, self.kinds, &mut self.rows)?;
+            let (bytes, rows) = if self.begun.is_empty() {
+                (line.len(), append_row(line, self.kinds, &mut self.rows))
             } else {
                 self.begin(line)?;
-                append_row(&self.begun, self.kinds, &mut self.rows)?;
-                self.begun.clear();
-            }
+                (self.begun.len(), append_row(&self.begun, self.kinds, &mut self.rows))
+            };
+            rows?;
+            self.begun.clear();
+            self.at += bytes as u64 + 1;
             lines = behind;
         }
-        self.begin(begun)?;
-        Ok(&self.rows)
+        self.begin(begun)
     }
 
     fn begin(&mut self, part: &[u8]) -> Result<(), Odd> {
@@ -56,17 +70,26 @@ impl<'k> Parser<'k> {
         Ok(())
     }
 
-    /// Here no line may be left begun.
+    /// Here no line may be left begun; another text follows.
     ///
     /// # Errors
     /// Where one is.
-    pub fn end(&self) -> Result<(), Odd> {
-        if self.begun.is_empty() { Ok(()) } else { Err(Odd::row("its line has no end")) }
+    pub fn end(&mut self) -> Result<(), Odd> {
+        if !self.begun.is_empty() {
+            return Err(Odd::row("its line has no end"));
+        }
+        self.at = 0;
+        Ok(())
     }
 }
 
-/// Appends the row of a line, which comes without its newline.
+/// Appends the row of a line, which comes without its newline; nothing where it is odd.
 fn append_row(line: &[u8], kinds: &[Kind], to: &mut Vec<u8>) -> Result<(), Odd> {
+    let before = to.len();
+    append_fields(line, kinds, to).inspect_err(|_| to.truncate(before))
+}
+
+fn append_fields(line: &[u8], kinds: &[Kind], to: &mut Vec<u8>) -> Result<(), Odd> {
     let count = i16::try_from(kinds.len()).map_err(|_| Odd::row("it has too many columns"))?;
     to.extend_from_slice(&count.to_be_bytes());
     let mut rest = Some(line);
@@ -95,6 +118,9 @@ fn append_row(line: &[u8], kinds: &[Kind], to: &mut Vec<u8>) -> Result<(), Odd> 
 fn append_value(kind: Kind, field: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
     match kind {
         Kind::Text => return text::unescape(field, to),
+        // Text that is longer the server cuts off, binary it refuses. With escapes, the field is longer than the name.
+        Kind::Name if field.len() > MAX_NAME_BYTES => return Err("a name that is too long, perhaps"),
+        Kind::Name => return text::unescape(field, to),
         Kind::Int4 => to.extend_from_slice(&narrow::<i32>(digits::parse_signed(field))?.to_be_bytes()),
         Kind::Int8 => to.extend_from_slice(&digits::parse_signed(field).ok_or(NO_NUMBER)?.to_be_bytes()),
         Kind::Int2 => to.extend_from_slice(&narrow::<i16>(digits::parse_signed(field))?.to_be_bytes()),
@@ -167,15 +193,38 @@ mod tests {
         }
     }
 
+    fn rows(parser: &mut Parser<'_>, text: &[u8]) -> Result<Vec<u8>, Odd> {
+        let (rows, parsed) = parser.rows(text);
+        parsed.map(|()| rows.to_vec())
+    }
+
+    #[test]
+    fn what_comes_before_an_odd_line_is_good_and_it_is_told_where_that_begins() {
+        let text = b"1\n22\nx3\n4\n";
+        let two = rows(&mut Parser::new(&[Kind::Int4]), b"1\n22\n").unwrap();
+        for cut in 0..text.len() {
+            let mut parser = Parser::new(&[Kind::Int4]);
+            let (first, parsed) = parser.rows(&text[..cut]);
+            let mut rows = first.to_vec();
+            if parsed.is_ok() {
+                let (more, parsed) = parser.rows(&text[cut..]);
+                rows.extend_from_slice(more);
+                assert!(parsed.is_err());
+            }
+            assert!(rows == two && parser.at() == 5, "cut at {cut}");
+        }
+    }
+
     fn row(line: &str, kinds: &[Kind]) -> Result<Vec<u8>, Odd> {
         let mut parser = Parser::new(kinds);
-        let whole = parser.rows(format!("{line}\n").as_bytes())?.to_vec();
+        let whole = rows(&mut parser, format!("{line}\n").as_bytes())?;
         // However the text is cut, the rows are the same.
         let text = format!("{line}\n{line}\n");
         for cut in 0..text.len() {
             let mut parser = Parser::new(kinds);
-            let first = parser.rows(&text.as_bytes()[..cut])?.to_vec();
-            let rows = [&first[..], parser.rows(&text.as_bytes()[cut..])?].concat();
+            let first = rows(&mut parser, &text.as_bytes()[..cut])?;
+            let rows = [first, rows(&mut parser, &text.as_bytes()[cut..])?].concat();
+            assert_eq!(parser.at(), text.len() as u64);
             assert!(rows == [&whole[..], &whole].concat() && parser.end().is_ok(), "{line} cut at {cut}");
         }
         Ok(whole)
@@ -207,6 +256,8 @@ mod tests {
         odd(Kind::Float4, &["1e39", "1e-60", "infinity"]);
         odd(Kind::Numeric, &["", ".5", "5.", "01", "-0", "-0.00", "1e3", "+1", "nan", "1.2.3", "--1", "1,5"]);
         odd(Kind::Text, &["a\\", "\\x41", "\\101", "\\.", "\\a", "a\rb", "\x08", "\x0b"]);
+        odd(Kind::Name, &["n".repeat(64).as_str(), "é".repeat(32).as_str()]);
+        assert!(row(&"n".repeat(63), &[Kind::Name]).is_ok());
         odd(Kind::Bytea, &["", "\\\\x0", "\\\\xAB", "\\\\xgg", "abc", "\\x00"]);
         odd(
             Kind::Uuid,
@@ -253,7 +304,7 @@ mod tests {
     fn a_line_too_long_to_be_held_stays_text() {
         let mut parser = Parser::new(&[Kind::Text]);
         let half = vec![b'x'; MAX_LINE_BYTES / 2];
-        assert!(parser.rows(&half).is_ok() && parser.rows(&half).is_ok());
-        assert!(parser.end().is_err() && parser.rows(b"x\n").is_err());
+        assert!(parser.rows(&half).1.is_ok() && parser.rows(&half).1.is_ok());
+        assert!(parser.end().is_err() && parser.rows(b"x\n").1.is_err());
     }
 }

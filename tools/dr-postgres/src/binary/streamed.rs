@@ -118,7 +118,7 @@ impl<'k> LineDigest<'k> {
     /// Begins a value of `length` bytes.
     fn begin(&mut self, length: usize) -> Result<(), &'static str> {
         (self.state, self.left) = match self.kinds[self.column] {
-            Kind::Text => (State::Text, length),
+            Kind::Text | Kind::Name => (State::Text, length),
             Kind::Bytea => {
                 self.hash.update(text::HEX);
                 (State::Bytes, length)

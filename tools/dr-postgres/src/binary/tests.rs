@@ -31,7 +31,7 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("text", Kind::Text),
     ("varchar(90)", Kind::Text),
     ("char(30)", Kind::Text),
-    ("name", Kind::Text),
+    ("name", Kind::Name),
     ("json", Kind::Text),
     ("mood", Kind::Text),
     ("jsonb", Kind::Jsonb),
@@ -171,7 +171,7 @@ impl Random {
             (Kind::Numeric, name) => self.numeric(name == "priced", has_infinity),
             (Kind::Text, "mood") => MOODS[self.below(3) as usize].into(),
             (Kind::Text, "json") => self.json().into(),
-            (Kind::Text, "name" | "char(30)") => self.text(15).into(),
+            (Kind::Name, _) | (Kind::Text, "char(30)") => self.text(15).into(),
             (Kind::Text, _) => self.text(90).into(),
             (Kind::Jsonb, _) => [vec![1], self.json().into()].concat(),
             (Kind::Bytea, _) => (0..self.below(70)).map(|_| self.next() as u8).collect(),
@@ -237,7 +237,9 @@ fn line(row: &[u8], kinds: &[Kind]) -> Result<Vec<u8>, Odd> {
 /// The row of a line.
 fn parsed(line: &[u8], kinds: &[Kind]) -> Result<Vec<u8>, Odd> {
     let mut parser = Parser::new(kinds);
-    let row = parser.rows(&[line, b"\n"].concat())?.to_vec();
+    let line = [line, b"\n"].concat();
+    let (row, parsed) = parser.rows(&line);
+    let row = parsed.map(|()| row.to_vec())?;
     parser.end().map(|()| row)
 }
 

@@ -65,14 +65,6 @@ impl<'a> CopyIn<'a> {
         self.session.copy_tag()
     }
 
-    /// Gives up: the server throws away what it got, and logs `reason`.
-    ///
-    /// # Errors
-    /// As any call on a broken connection.
-    pub fn abort(mut self, reason: &str) -> Result<(), Error> {
-        self.fail(reason)
-    }
-
     fn fail(&mut self, reason: &str) -> Result<(), Error> {
         if std::mem::replace(&mut self.ended, true) || self.failed.is_some() {
             return Ok(());

@@ -8,5 +8,6 @@ mod holes;
 mod isolated;
 mod past;
 mod preflight;
+mod stock;
 mod tablespaces;
 mod targets;

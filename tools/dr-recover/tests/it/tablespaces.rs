@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::fixture::{Recovered, Source, run};
 
 /// Adds a tablespace with a table in it.
-fn make(source: &Source, name: &str) -> String {
+pub fn make(source: &Source, name: &str) -> String {
     source.shell(&format!("mkdir -m 700 {name}"));
     let path = source.path(name).display().to_string();
     source.sql(&format!("CREATE TABLESPACE {name} LOCATION '{path}'"));
@@ -15,7 +15,7 @@ fn make(source: &Source, name: &str) -> String {
 }
 
 /// Every file there, and what is in it.
-fn state(source: &Source, name: &str) -> String {
+pub fn state(source: &Source, name: &str) -> String {
     source.shell(&format!("cd {name} && find . -type f -exec md5sum {{}} + | sort"))
 }
 

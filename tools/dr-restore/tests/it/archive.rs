@@ -174,6 +174,11 @@ fn text_goes_in_as_binary_unless_only_the_server_can_read_it() {
         assert_eq!(ways("plain"), [" WITH (FORMAT binary, FREEZE)"]);
         assert!(ways("runs").len() > 1 && ways("runs").iter().all(|way| way == " WITH (FORMAT binary)"), "{:?}", ways("runs"));
         assert_eq!(ways("long"), [" WITH (FORMAT binary, FREEZE)", " WITH (FREEZE)"]);
+        assert_eq!(
+            place.server.psql("new", "SELECT sum(n_tup_ins) FROM pg_stat_user_tables WHERE relname = 'long'"),
+            "1000",
+            "nothing goes in twice"
+        );
         assert_eq!((ways("spans"), ways("small")), (vec![" WITH (FREEZE)".to_owned()], vec![String::new()]));
         assert_eq!(place.definitions("new"), place.definitions("postgres"));
     }

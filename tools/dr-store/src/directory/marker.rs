@@ -79,7 +79,7 @@ pub(super) fn open_for_write(path: &Path) -> Result<(PathBuf, Vec<String>), Erro
     let (root, found) = look(path)?;
     let known = recall(path, &found)?;
     match judge(&found, device_of(&root)?, known.get(&name_of(&root))) {
-        Verdict::Refuse(why) => Err(Error::NotMounted { store: path.display().to_string(), why: why.into() }),
+        Verdict::Refuse(why) => Err(Error::NotMounted { store: path.display().to_string(), why: why.into(), to_write: true }),
         Verdict::Create => {
             let mut warnings = vec![format!("{} was no store before: it is one now, marked by {MARKER}", path.display())];
             warnings.extend(adopt(&root, found)?);
@@ -109,6 +109,7 @@ pub(super) fn require(path: &Path) -> Result<(), Error> {
         None => Err(Error::NotMounted {
             store: path.display().to_string(),
             why: format!("it is no store: there is no {MARKER} in it (not mounted?)"),
+            to_write: false,
         }),
     }
 }
@@ -128,6 +129,7 @@ fn look(path: &Path) -> Result<(PathBuf, Found), Error> {
                 _ => Err(Error::NotMounted {
                     store: path.display().to_string(),
                     why: "neither it nor the directory it would be in exists: not mounted?".into(),
+                    to_write: true,
                 }),
             }
         }
@@ -212,7 +214,9 @@ fn mark(root: &Path) -> Result<String, Error> {
         Ok(_) => Ok(marker.id),
         Err(Error::Exists { .. }) => match read(root)? {
             Some(theirs) => Ok(theirs.id),
-            None => Err(Error::NotMounted { store: root.display().to_string(), why: "its marker came and went".into() }),
+            None => {
+                Err(Error::NotMounted { store: root.display().to_string(), why: "its marker came and went".into(), to_write: true })
+            }
         },
         Err(error) => Err(error),
     }
@@ -229,6 +233,7 @@ fn recall(path: &Path, found: &Found) -> Result<BTreeMap<String, Seen>, Error> {
         (Err(lost), Found::Nothing | Found::Unmarked) => Err(Error::NotMounted {
             store: path.display().to_string(),
             why: format!("it is no store now, and whether it was one before nobody knows: {lost}"),
+            to_write: true,
         }),
     }
 }
