@@ -44,13 +44,13 @@ recover() {
     local object at=$SCRATCH/fresh from=${2:-shop}
     object=$(object .age "$1")
     sed -n '/^--8<-- restore-dump.sh$/,/^-->8--$/p' "$1/RECOVERY.txt" | sed '1d;$d' >restore-dump.sh
-    "$PROJECT/scripts/scratch-postgres" start "$at"
+    [ -e "$at" ] || "$PROJECT/scripts/scratch-postgres" start "$at"
     env -i PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin PGHOST="$at" PGUSER=postgres \
         OBJECT="$object" KEY="$KEYS/identity" PUBLIC_KEY="$KEYS/forges.pub,$KEYS/signs.pub" NEWDB=back WORK="$PWD/work" sh restore-dump.sh
     dr-fingerprint "$from" >before.jsonl
     PGHOST=$at run dr-fingerprint back --against before.jsonl
-    pg_dump --schema-only "$from" | grep -v '^.\(un\)\?restrict' >before.sql
-    PGHOST=$at pg_dump --schema-only back | grep -v '^.\(un\)\?restrict' >after.sql
+    pg_dump --schema-only "$from" | grep -av '^.\(un\)\?restrict' >before.sql
+    PGHOST=$at pg_dump --schema-only back | grep -av '^.\(un\)\?restrict' >after.sql
     [ "$status" = 0 ]
     diff before.sql after.sql
 }

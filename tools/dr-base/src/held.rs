@@ -1,5 +1,7 @@
 //! The session that holds a backup open. If it is lost before the end, so is the backup.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::quote::literal;
@@ -18,6 +20,8 @@ pub struct Held {
     pub start: Lsn,
     /// When it began, by the server's clock.
     pub started_at: DateTime<Utc>,
+    /// In which tablespace each database was then.
+    databases: HashMap<u32, u32>,
 }
 
 /// What the server says when a backup ends.
@@ -60,7 +64,8 @@ impl Held {
         let rows = started.map_err(may_not)?;
         let row = rows.one()?;
         let (start, started_at) = (row.parse::<Lsn>("lsn")?, row.parse("now")?);
-        Ok(Held { session, slot, start, started_at })
+        let databases = databases(&mut session)?.into_iter().map(|(oid, (tablespace, _))| (oid, tablespace)).collect();
+        Ok(Held { session, slot, start, started_at, databases })
     }
 
     /// The session, for questions in between.
@@ -71,8 +76,9 @@ impl Held {
     /// Ends the backup; does not wait for the archiver. The slot stays, with its WAL, until this is dropped.
     ///
     /// # Errors
-    /// 75 where the server was promoted meanwhile; 69 where the session is gone.
+    /// 75 where the server was promoted meanwhile, or a database moved; 69 where the session is gone.
     pub fn stop(&mut self) -> Result<Stopped, Failure> {
+        self.none_has_moved()?;
         // As bytes: the files are written in the database's encoding, and paths in none.
         let bytes = |column: &str| {
             format!("pg_catalog.encode(pg_catalog.convert_to(s.{column}, pg_catalog.getdatabaseencoding()), 'hex') AS {column}")
@@ -91,12 +97,27 @@ impl Held {
         Ok(Stopped { stop, started_at: self.started_at, stopped_at, label, map, wal_kept })
     }
 
+    /// A database that goes to another tablespace while files are read may be found in neither place.
+    fn none_has_moved(&mut self) -> Result<(), Failure> {
+        let now = databases(&mut self.session)?;
+        let moved = now.into_iter().find(|(oid, (place, _))| self.databases.get(oid).is_some_and(|before| before != place));
+        let Some((_, (_, name))) = moved else { return Ok(()) };
+        let message = format!("database {name} was moved to another tablespace while its files were read");
+        Err(Failure::new(Exit::Busy, message, "run it again; nothing was published"))
+    }
+
     fn wal_kept(&mut self) -> Result<bool, Failure> {
         let Some(slot) = &self.slot else { return Ok(true) };
         let sql = format!("SELECT wal_status FROM pg_catalog.pg_replication_slots WHERE slot_name = {}", literal(slot));
         let rows = self.session.query(&sql)?;
         Ok(rows.iter().next().is_some_and(|row| row.get(0) != Some("lost")))
     }
+}
+
+/// Tablespace and name of every database.
+fn databases(session: &mut Session) -> Result<HashMap<u32, (u32, String)>, Failure> {
+    let rows = session.query("SELECT oid, dattablespace, datname FROM pg_catalog.pg_database")?;
+    rows.iter().map(|row| Ok((row.parse(0)?, (row.parse(1)?, row.text(2)?.to_owned())))).collect()
 }
 
 /// A slot that lives as long as the session, and keeps WAL from now on; none where the server gives none.

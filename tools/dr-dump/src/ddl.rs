@@ -19,6 +19,9 @@ use dr_postgres::conninfo::ConnInfo;
 use dr_postgres::quote::connection_string;
 use rustix::process::Pid;
 
+/// Every lock that pg_dump takes is held by us already. So whoever keeps it waiting waits for us, and holds up everybody behind.
+const LOCK_WAIT_SECONDS: u32 = 5;
+
 /// What is needed to have the definitions written.
 pub struct Ddl<'a> {
     conn: &'a ConnInfo,
@@ -79,7 +82,11 @@ impl<'a> Ddl<'a> {
         // Level 0: the archive around it compresses better. -B: large objects are ours.
         command.args(["--format=custom", "--compress=0", "-B", "--no-password", "--section=pre-data", "--section=post-data"]);
         command.arg(format!("--snapshot={}", self.snapshot_id)).arg(format!("--encoding={}", self.encoding));
-        command.arg(format!("--lock-wait-timeout={}s", self.args.snapshot.lock_wait_timeout));
+        command.arg(format!("--lock-wait-timeout={}s", self.args.snapshot.lock_wait_timeout.min(LOCK_WAIT_SECONDS)));
+        // Nothing refreshes a materialized view whose rows are not meant.
+        if self.args.schema_only {
+            command.arg("--schema-only");
+        }
         command.args(self.args.scope.pg_dump_flags()).arg("--file").arg(file);
         command
     }

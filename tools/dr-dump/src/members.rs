@@ -7,7 +7,7 @@ use dr_pipe::record::{self, Record};
 use dr_pipe::{Exit, Failure};
 use dr_postgres::about::{About, TableFacts};
 use dr_postgres::large_objects;
-use dr_postgres::quote::{self, identifier, literal};
+use dr_postgres::quote::{self, ascii, identifier, literal};
 use dr_postgres::reading::Reading;
 use dr_postgres::relations::{Relation, RelationKind};
 use dr_postgres::rows::Format;
@@ -29,7 +29,9 @@ pub fn copy_in(into: &str, columns: &[String], format: Format) -> String {
         Format::Text => "",
         Format::Binary => " (FORMAT binary)",
     };
-    format!("COPY {into}{list} FROM STDIN{options};\n")
+    let statement = format!("COPY {into}{list} FROM STDIN{options};\n");
+    // Text in binary rows is in client_encoding, and so is the statement: its names read the same in any.
+    if format == Format::Binary { ascii(&statement) } else { statement }
 }
 
 /// Tables as `about.json` lists them, largest first.

@@ -90,6 +90,49 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
+/// A statement with every quoted name in ASCII (`U&"\00e9"`), so that it reads the same whatever `client_encoding` is: that
+/// one is the rows'.
+pub fn ascii(statement: &str) -> String {
+    if statement.is_ascii() {
+        return statement.to_owned();
+    }
+    unicode_names(statement)
+}
+
+fn unicode_names(statement: &str) -> String {
+    let mut out = String::with_capacity(statement.len() + 16);
+    let mut chars = statement.chars().peekable();
+    while let Some(char) = chars.next() {
+        if char != '"' {
+            out.push(char);
+            continue;
+        }
+        let mut name = String::new();
+        while let Some(char) = chars.next() {
+            match char {
+                '"' if chars.next_if_eq(&'"').is_some() => name.push_str("\"\""),
+                '"' => break,
+                _ => name.push(char),
+            }
+        }
+        out.push_str(&quoted(&name));
+    }
+    out
+}
+
+/// `name`, its quotes doubled already.
+fn quoted(name: &str) -> String {
+    if name.is_ascii() {
+        return format!("\"{name}\"");
+    }
+    let escaped = name.chars().map(|char| match char {
+        '\\' => "\\\\".to_owned(),
+        _ if char.is_ascii() => char.to_string(),
+        _ => format!("\\+{:06X}", char as u32),
+    });
+    format!("U&\"{}\"", escaped.collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +149,12 @@ mod tests {
     #[test]
     fn no_name_of_a_database_leads_elsewhere() {
         assert_eq!(connection_string("host=x dbname=it's\\"), "dbname='host=x dbname=it\\'s\\\\'");
+    }
+
+    #[test]
+    fn names_beyond_ascii_are_escaped_and_others_left_alone() {
+        assert_eq!(ascii("COPY \"a\\b\".\"c\"\"d\" FROM STDIN"), "COPY \"a\\b\".\"c\"\"d\" FROM STDIN");
+        assert_eq!(ascii("COPY \"a\".\"é\"\"\\\" (\"x\") FROM"), "COPY \"a\".U&\"\\+0000E9\"\"\\\\\" (\"x\") FROM");
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl ScopeArgs {
             flag("table", &self.tables),
             flag("exclude-table", &self.exclude_tables),
             flag("exclude-table", system),
+            flag("exclude-table-data", &self.exclude_table_data),
         ]
         .concat()
     }

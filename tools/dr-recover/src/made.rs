@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use dr_catalogue::Entry;
 use dr_pipe::record::Tablespace;
@@ -26,7 +27,8 @@ pub fn suspected(chosen: &Chosen, ours: &[Tablespace], system: Option<&str>, ent
     let later = later.filter_map(|entry| entry.backup.manifest.produced.base.as_ref());
     let later = later.filter(|base| base.stop_lsn.parse::<Lsn>().is_ok_and(|stop| stop > chosen.base.stop));
     let mut others = later.flat_map(|base| &base.tablespaces).filter(|other| ours.iter().all(|known| known.oid != other.oid));
-    others.any(|other| in_the_way(Path::new(&other.path)).is_some()) || log.creations().iter().any(|lsn| *lsn >= chosen.base.start)
+    others.any(|other| in_the_way(Path::new(&other.path), None).is_some())
+        || log.creations().iter().any(|lsn| *lsn >= chosen.base.start)
 }
 
 /// The tablespaces that are made between the beginning of the base and the target. Reads all WAL between them, `at_once` segments at
@@ -86,7 +88,8 @@ fn end(chosen: &Chosen, scan: &Scan) -> Option<Lsn> {
 ///
 /// # Errors
 /// 80 where one of them has anything in it, or where replay would lead a tablespace of the backup away from where it was placed.
-pub fn directories(made: &[Creation], placed: &[Placed]) -> Result<Vec<PathBuf>, Failure> {
+/// What a server left there since it was `held_up` is its own.
+pub fn directories(made: &[Creation], placed: &[Placed], held_up: Option<SystemTime>) -> Result<Vec<PathBuf>, Failure> {
     let mut needed = Vec::new();
     for Creation { lsn, oid, path } in made.iter().filter(|creation| creation.path.is_absolute()) {
         let shown = path.display();
@@ -104,7 +107,7 @@ pub fn directories(made: &[Creation], placed: &[Placed]) -> Result<Vec<PathBuf>,
         }
         let shared = placed.iter().find(|placed| placed.to.starts_with(path) || path.starts_with(&placed.to));
         let shared = shared.map(|placed| format!("tablespace {} is put there", placed.oid));
-        if let Some(why) = shared.or_else(|| in_the_way(path)) {
+        if let Some(why) = shared.or_else(|| in_the_way(path, held_up)) {
             let message = format!("tablespace {oid} was made at {lsn} in {shown}, and the replay would write into it: {why}");
             let hint = format!("recover on a host where that directory is empty or not there, or choose {before}");
             return Err(Failure::new(Exit::Refused, message, hint));
@@ -118,13 +121,14 @@ pub fn directories(made: &[Creation], placed: &[Placed]) -> Result<Vec<PathBuf>,
 }
 
 /// Why nothing may be written into a directory; none where it is not there, or empty.
-fn in_the_way(path: &Path) -> Option<String> {
+fn in_the_way(path: &Path, held_up: Option<SystemTime>) -> Option<String> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => return Some(error.to_string()),
         Ok(entries) => entries,
     };
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let entries = entries.flatten().filter(|entry| !held_up.is_some_and(|since| is_begun(&entry.path(), since)));
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     // What a file system has that was just made.
     let mut names: Vec<_> = names.filter(|name| name != "lost+found").take(5).collect();
     names.sort_unstable();
@@ -135,6 +139,13 @@ fn in_the_way(path: &Path) -> Option<String> {
     (owner != rustix::process::geteuid().as_raw()).then(|| format!("it belongs to user {owner}"))
 }
 
+/// Whether this is the empty directory of a version, made since then: PostgreSQL 15 makes it before the link that holds it up.
+fn is_begun(path: &Path, since: SystemTime) -> bool {
+    let is_version = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("PG_"));
+    let is_new = fs::symlink_metadata(path).and_then(|found| found.created()).is_ok_and(|made| made >= since);
+    is_version && is_new && fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_none())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -143,7 +154,7 @@ mod tests {
     fn judged(oid: u32, path: &Path, placed: &[(u32, &Path)]) -> Result<Vec<PathBuf>, (Exit, String)> {
         let placed: Vec<_> = placed.iter().map(|(oid, to)| Placed { oid: *oid, to: to.to_path_buf() }).collect();
         let made = [Creation { lsn: Lsn(7), oid, path: path.into() }];
-        directories(&made, &placed).map_err(|failure| (failure.exit, failure.message))
+        directories(&made, &placed, None).map_err(|failure| (failure.exit, failure.message))
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use dr_pipe::progress::Progress;
@@ -91,7 +92,7 @@ impl<'a> Work<'a> {
         let outside = args.config || inside.conf.is_none() || inside.points_away();
         let configuration = if outside { Configuration::read(&planned.archive, true)? } else { inside };
         let layout = Layout::new(&args.into, &placed, outside);
-        let made = made::directories(&planned.made, &placed).map_err(|failure| failure.leaving("nothing was written"))?;
+        let made = made::directories(&planned.made, &placed, None).map_err(|failure| failure.leaving("nothing was written"))?;
         // A standby follows its primary.
         let guarded = !args.standby && planned.made.is_empty();
         let recovery = Recovery {
@@ -199,7 +200,12 @@ impl<'a> Work<'a> {
     /// 80 where something is; as reading the WAL.
     pub fn release(&self) -> Result<(), Failure> {
         let stopped = || format!("{} is restored, and its server ended before it", self.args.into.display());
-        let made = made::directories(&self.planned.creations()?, &self.placed).map_err(|failure| failure.leaving(stopped()))?;
+        // Its mode was changed just before the server began.
+        let links = self.args.into.join(LINKS);
+        let changed = fs::metadata(&links).map_err(|error| Failure::io(links.display(), &error))?;
+        let held_up = SystemTime::UNIX_EPOCH + Duration::new(changed.ctime().unsigned_abs(), changed.ctime_nsec() as u32);
+        let made = made::directories(&self.planned.creations()?, &self.placed, Some(held_up));
+        let made = made.map_err(|failure| failure.leaving(stopped()))?;
         made.iter().map(PathBuf::as_path).try_for_each(directory::make)?;
         self.guard(false)
     }

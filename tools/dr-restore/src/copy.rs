@@ -9,6 +9,7 @@ use dr_pipe::progress::Progress;
 use dr_pipe::{Exit, Failure};
 use dr_postgres::Session;
 use dr_postgres::binary::{Kind, Parser};
+use dr_postgres::quote::ascii;
 use dr_postgres::rows::{BINARY_HEADER, BINARY_TRAILER};
 use dr_postgres::wire::CopyIn;
 
@@ -214,49 +215,6 @@ fn refusal(answer: Result<u64, dr_postgres::Error>, member: &Member) -> Failure 
     }
 }
 
-/// A statement with every quoted name in ASCII (`U&"\00e9"`), so that it reads the same whatever `client_encoding` is: that
-/// one is the rows'.
-pub fn ascii(statement: &str) -> String {
-    if statement.is_ascii() {
-        return statement.to_owned();
-    }
-    unicode_names(statement)
-}
-
-fn unicode_names(statement: &str) -> String {
-    let mut out = String::with_capacity(statement.len() + 16);
-    let mut chars = statement.chars().peekable();
-    while let Some(char) = chars.next() {
-        if char != '"' {
-            out.push(char);
-            continue;
-        }
-        let mut name = String::new();
-        while let Some(char) = chars.next() {
-            match char {
-                '"' if chars.next_if_eq(&'"').is_some() => name.push_str("\"\""),
-                '"' => break,
-                _ => name.push(char),
-            }
-        }
-        out.push_str(&quoted(&name));
-    }
-    out
-}
-
-/// `name`, its quotes doubled already.
-fn quoted(name: &str) -> String {
-    if name.is_ascii() {
-        return format!("\"{name}\"");
-    }
-    let escaped = name.chars().map(|char| match char {
-        '\\' => "\\\\".to_owned(),
-        _ if char.is_ascii() => char.to_string(),
-        _ => format!("\\+{:06X}", char as u32),
-    });
-    format!("U&\"{}\"", escaped.collect::<String>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,11 +245,5 @@ mod tests {
             }
             assert!(joined(&piece[..20], size, true, true).is_err());
         }
-    }
-
-    #[test]
-    fn names_beyond_ascii_are_escaped_and_others_left_alone() {
-        assert_eq!(ascii("COPY \"a\\b\".\"c\"\"d\" FROM STDIN"), "COPY \"a\\b\".\"c\"\"d\" FROM STDIN");
-        assert_eq!(ascii("COPY \"a\".\"é\"\"\\\" (\"x\") FROM"), "COPY \"a\".U&\"\\+0000E9\"\"\\\\\" (\"x\") FROM");
     }
 }

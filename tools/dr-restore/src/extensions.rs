@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use dr_pipe::Failure;
 use dr_postgres::Session;
 use dr_postgres::about::TableFacts;
-use dr_postgres::quote::literal;
+use dr_postgres::quote::{ascii, literal};
 
-use crate::copy::{Copier, ascii};
+use crate::copy::Copier;
 use crate::plan::{Run, copy_statement};
 
 /// Loads them all in one transaction: what the extension's script put there and would be dumped is deleted first, then rows

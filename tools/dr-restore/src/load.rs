@@ -11,11 +11,11 @@ use dr_pipe::Failure;
 use dr_pipe::progress::Progress;
 use dr_postgres::about::TableFacts;
 use dr_postgres::binary::Kind;
-use dr_postgres::quote::qualified;
+use dr_postgres::quote::{ascii, qualified};
 use dr_postgres::{ConnInfo, Session, relations, settings};
 
 use crate::archive_source::{Archive, ArchiveReader};
-use crate::copy::{Copier, Taken, ascii};
+use crate::copy::{Copier, Taken};
 use crate::listing::Early;
 use crate::plan::{Form, Plan, Run, copy_statement};
 use crate::schedule::{Indexes, Schedule, Task};

@@ -96,7 +96,7 @@ fn tablespaces_that_are_made_by_the_replay_find_their_directories() {
         source.row(2);
         source.archived();
         source.server.stop(false);
-        source.shell("mv known a; mv later b; mv last c; mkdir -m 755 last");
+        source.shell("mv known a; mv later b; mv last c; mkdir -m 755 later last");
         let at_its_own = format!("{}={}", source.path("known").display(), source.path("here").display());
         // They are found by the server that is held up.
         let (recovered, _) = source.arrive("x", &["--tablespace", &at_its_own, "--set", "recovery_end_command=touch ended"]);

@@ -340,7 +340,8 @@ fn a_table_that_a_script_of_an_extension_fills_holds_what_the_dump_held() {
          INSERT INTO kind VALUES (1, false), (2, true), (3, true);
          INSERT INTO thing VALUES (10, 2);
          SELECT pg_catalog.pg_extension_config_dump('thing', '');
-         SELECT pg_catalog.pg_extension_config_dump('kind', 'WHERE own');",
+         SELECT pg_catalog.pg_extension_config_dump('kind', 'WHERE own');
+         CREATE SEQUENCE number; SELECT pg_catalog.pg_extension_config_dump('number', '');",
     )
     .expect("a script");
     place.server.psql(
@@ -348,7 +349,8 @@ fn a_table_that_a_script_of_an_extension_fills_holds_what_the_dump_held() {
         "CREATE DATABASE extended TEMPLATE template0;
          \\connect extended
          CREATE EXTENSION dr_test;
-         DELETE FROM thing; DELETE FROM kind WHERE id = 3; INSERT INTO kind VALUES (4, true); INSERT INTO thing VALUES (11, 4), (12, 2);",
+         DELETE FROM thing; DELETE FROM kind WHERE id = 3; INSERT INTO kind VALUES (4, true); INSERT INTO thing VALUES (11, 4), (12, 2);
+         SELECT setval('number', 7)",
     );
     let archive = place.dr_dump(&["extended"]);
     let ran = run(&mut place.restore(&["--into", "new"]), &archive);

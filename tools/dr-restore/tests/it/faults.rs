@@ -127,10 +127,10 @@ fn settings_of_a_role_keep_no_half_made_database_alive() {
     place.server.psql(
         "postgres",
         "CREATE ROLE timid SUPERUSER LOGIN; ALTER ROLE timid SET default_transaction_read_only = on; ALTER ROLE timid SET statement_timeout = 1;
-         ALTER ROLE timid SET lock_timeout = 1",
+         ALTER ROLE timid SET lock_timeout = 1; ALTER ROLE timid SET array_nulls = off",
     );
     place.server.psql("postgres", "CREATE DATABASE mine TEMPLATE template0");
-    place.server.psql("mine", "CREATE TABLE t AS SELECT n FROM generate_series(1, 9) n");
+    place.server.psql("mine", "CREATE TABLE t AS SELECT n, ARRAY['a', NULL] AS a FROM generate_series(1, 9) n");
     let good = place.file("mine.tar.zst", place.dr_dump(&["mine"]));
     let bad = place.file("bad.sql", "SELECT 1 / 0;\n");
     run(place.restore(&[&good, "--into", "new"]).env("PGUSER", "timid"), b"").record();
