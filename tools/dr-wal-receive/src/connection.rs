@@ -34,6 +34,9 @@ pub struct Connection {
     pub size: SegmentSize,
 }
 
+/// What the server answers about a slot that it has invalidated.
+const INVALIDATED: &str = "55000";
+
 impl Link<'_> {
     /// Connects.
     pub fn connect(&self) -> Result<Connection, Trouble> {
@@ -64,6 +67,7 @@ impl Connection {
                     at = pass_by(receiver, at, &offer, failure)?;
                     continue;
                 }
+                Err(Trouble::Invalidated(failure)) => return Err(self.renew(link, failure)),
                 Err(trouble) => return Err(trouble),
             };
             self.history(receiver, Timeline(next.timeline))?;
@@ -76,9 +80,11 @@ impl Connection {
     /// Streams one timeline; the next one, or why it is over.
     fn stream(&mut self, link: &Link<'_>, receiver: &mut Receiver<'_>, at: Place) -> Result<Result<NextTimeline, End>, Trouble> {
         receiver.begin(at);
-        let mut stream = match self.session.stream_wal(Some(link.slot), at.timeline.0, at.at.0)? {
-            Streaming::Ended(next) => return Ok(Ok(next)),
-            Streaming::Started(stream) => stream,
+        let mut stream = match self.session.stream_wal(Some(link.slot), at.timeline.0, at.at.0) {
+            Ok(Streaming::Ended(next)) => return Ok(Ok(next)),
+            Ok(Streaming::Started(stream)) => stream,
+            Err(error) if error.sqlstate() == Some(INVALIDATED) => return Err(Trouble::Invalidated(error.into())),
+            Err(error) => return Err(error.into()),
         };
         receiver.status.ready();
         match receiver.receive(&mut stream)? {
@@ -145,6 +151,21 @@ impl Connection {
         self.session.create_slot(name)?;
         let made = self.session.read_slot(name)?.and_then(|slot| slot.restart);
         Ok(made.map(|(at, timeline)| Place { timeline: Timeline(timeline), at: Lsn(at) }))
+    }
+
+    /// Makes a slot anew that the server has given up, though it still says where it began: one that was idle for too long, say.
+    fn renew(&mut self, link: &Link<'_>, Failure { message, .. }: Failure) -> Trouble {
+        if !link.create_slot {
+            let hint = "drop it, and make it anew with --create-slot, before the next base backup; nothing was received";
+            return Trouble::Fatal(Failure::new(Exit::Config, message, hint));
+        }
+        match self.session.drop_slot(link.slot).and_then(|()| self.session.create_slot(link.slot)) {
+            Ok(()) => {
+                let message = format!("replication slot {} was given up by the server, and is made anew: {message}", link.slot);
+                Trouble::Passing(Failure::new(Exit::Busy, message, "its settings, such as idle_replication_slot_timeout, say why"))
+            }
+            Err(error) => error.into(),
+        }
     }
 
     /// How the server came to its timeline; all of that is put into the outbox.

@@ -11,13 +11,17 @@ pub enum Trouble {
     Passing(Failure),
     /// The WAL that is needed next is not on the server any more.
     Removed(Failure),
+    /// The server has given up our slot.
+    Invalidated(Failure),
 }
 
 impl Trouble {
     /// The failure itself.
     pub fn failure(self) -> Failure {
         match self {
-            Trouble::Fatal(failure) | Trouble::Passing(failure) | Trouble::Removed(failure) => failure,
+            Trouble::Fatal(failure) | Trouble::Passing(failure) | Trouble::Removed(failure) | Trouble::Invalidated(failure) => {
+                failure
+            }
         }
     }
 }

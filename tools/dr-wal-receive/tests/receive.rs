@@ -232,6 +232,23 @@ fn a_store_that_is_away_for_a_while_gets_all_of_it_later() {
 }
 
 #[test]
+fn a_slot_that_was_given_up_as_it_was_idle_is_made_anew() {
+    let (server, rig) = (archiving(18, &[("idle_replication_slot_timeout", "1s")]), Rig::new());
+    let conn = server.conninfo("postgres");
+    let receiver = rig.start(&conn, &[]);
+    let end = load(&server, 1);
+    eventually("it is stored", || rig.holds_without_a_gap(1, end));
+    receiver.kill();
+    let slot = "SELECT invalidation_reason FROM pg_replication_slots";
+    eventually("it is given up", || server.psql("postgres", &format!("CHECKPOINT; {slot}")) == "idle_timeout");
+    let receiver = rig.start(&conn, &[]);
+    let end = load(&server, 1);
+    eventually("it goes on", || rig.holds_without_a_gap(1, end));
+    assert!(rig.log().contains("was given up by the server, and is made anew"), "{}", rig.log());
+    receiver.kill();
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "a test moves stores away, as umount does")]
 fn what_an_earlier_run_has_left_is_stored_where_the_server_is_gone() {
     let (server, rig) = (archiving(18, &[]), Rig::new());
