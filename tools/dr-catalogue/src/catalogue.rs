@@ -78,8 +78,8 @@ impl Catalogue {
     /// Finds the one backup that is meant.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::SeveralClusters`] or [`Error::SeveralDatabases`]; where a better answer may be hidden by a flaw or behind a store that
-    /// cannot be read, that flaw's or store's error; and as [`Catalogue::list`].
+    /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::SeveralClusters`] or [`Error::SeveralDatabases`]; where a better answer may be
+    /// hidden by a flaw or behind a store that cannot be read, that flaw's or store's error; and as [`Catalogue::list`].
     pub fn find(mut self, scope: &Scope, selector: &Selector) -> Result<Found, Error> {
         let mut listing = match selector {
             Selector::Name(name) => {

@@ -173,7 +173,7 @@ impl Ages {
     pub fn of(&self, kind: Kind) -> Age {
         match kind {
             Kind::Dump => age(self.dump, 26.0 * 3600.0),
-            Kind::Base => age(self.base, 8.0 * 86400.0),
+            Kind::Base => age(self.base, 26.0 * 3600.0),
             Kind::Files => age(self.files, 26.0 * 3600.0),
         }
     }

@@ -73,7 +73,8 @@ fn age(scene: &Scene, job: Job) -> Option<Verdict> {
     let (check, hint) = match job {
         Job::Verify => ("verify-age", "enable dr-verify@.timer, see dr-keeping(7): what is stored may have rotted"),
         Job::Drill => {
-            let hint = "enable dr-restore-test@.timer, see dr-drills(7), or run it below dr-heartbeat(1): a backup that was never restored is a hope";
+            let hint =
+                "enable dr-restore-test@.timer, see dr-drills(7), or run it below dr-heartbeat(1): until then a backup is a hope";
             ("drill-age", hint)
         }
         Job::Prune => ("prune-age", "enable dr-prune@.timer, see dr-keeping(7)"),

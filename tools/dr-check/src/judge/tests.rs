@@ -44,9 +44,9 @@ fn every_database_is_watched_and_one_that_was_dropped_is_forgotten() {
 
 #[test]
 fn bases_and_files_are_watched_where_there_are_any() {
-    for (kind, check, limit) in [(Kind::Base, "base-age", 8 * DAY), (Kind::Files, "files-age", LIMIT)] {
+    for (kind, check) in [(Kind::Base, "base-age"), (Kind::Files, "files-age")] {
         let at = |age| world("").backup(kind, None, age, 1).state(check);
-        assert_eq!((at(limit), at(limit + 1)), (Some(Ok), Some(Critical)), "{check}");
+        assert_eq!((at(LIMIT), at(LIMIT + 1)), (Some(Ok), Some(Critical)), "{check}");
         assert_eq!(world("").dump(1).state(check), None);
     }
     assert_eq!(world("[age]\nbase = \"8d\"").dump(1).state("base-age"), Some(Critical));
@@ -398,7 +398,7 @@ fn where_no_store_is_asked_the_last_success_must_be_young() {
     assert_eq!(at(LIMIT + 1).state("dump-age"), None, "nobody has looked whether there is one");
     assert_eq!(at(LIMIT + 1).dump(10).storage("/near", None).state("job dump"), Some(Ok), "what is stored says it");
     assert_eq!(world("[age]\ndump = \"26h\"").state("dump-age"), Some(Critical));
-    assert_eq!(world("").run(Job::Base, 8 * DAY, 0).state("job base"), Some(Ok));
+    assert_eq!(world("[age]\nbase = \"8d\"").run(Job::Base, 8 * DAY, 0).state("job base"), Some(Ok));
 }
 
 #[test]

@@ -61,6 +61,8 @@ fn f47_a_hole_is_not_taken_for_the_end_of_the_wal() {
     let (lost, next) = first.trim_end().split_once('\n').unwrap();
     source.lose(lost);
     stops(&source, "hole", "", &format!("{next}: the segment before this one is missing\nSTOP: what follows a hole"));
+    source.lose(next);
+    stops(&source, "history", "", "STOP: of timeline 2 only the history is there");
     // It is none of the timeline that is followed here.
     let (printed, rows) = back(&source, "older", &format!("{} TIMELINE=1", target(&between)));
     assert!(!printed.contains("missing\n"), "{printed}");
