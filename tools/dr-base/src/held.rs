@@ -64,7 +64,7 @@ impl Held {
         let rows = started.map_err(may_not)?;
         let row = rows.one()?;
         let (start, started_at) = (row.parse::<Lsn>("lsn")?, row.parse("now")?);
-        let databases = databases(&mut session)?.into_iter().map(|(oid, (tablespace, _))| (oid, tablespace)).collect();
+        let databases = databases(&mut session)?;
         Ok(Held { session, slot, start, started_at, databases })
     }
 
@@ -100,9 +100,10 @@ impl Held {
     /// A database that goes to another tablespace while files are read may be found in neither place.
     fn none_has_moved(&mut self) -> Result<(), Failure> {
         let now = databases(&mut self.session)?;
-        let moved = now.into_iter().find(|(oid, (place, _))| self.databases.get(oid).is_some_and(|before| before != place));
-        let Some((_, (_, name))) = moved else { return Ok(()) };
-        let message = format!("database {name} was moved to another tablespace while its files were read");
+        let moved = now.into_iter().find(|(oid, place)| self.databases.get(oid).is_some_and(|before| before != place));
+        let Some((oid, _)) = moved else { return Ok(()) };
+        let rows = self.session.query(&format!("SELECT datname FROM pg_catalog.pg_database WHERE oid = {oid}"))?;
+        let message = format!("database {} was moved to another tablespace while its files were read", rows.value()?);
         Err(Failure::new(Exit::Busy, message, "run it again; nothing was published"))
     }
 
@@ -114,10 +115,10 @@ impl Held {
     }
 }
 
-/// Tablespace and name of every database.
-fn databases(session: &mut Session) -> Result<HashMap<u32, (u32, String)>, Failure> {
-    let rows = session.query("SELECT oid, dattablespace, datname FROM pg_catalog.pg_database")?;
-    rows.iter().map(|row| Ok((row.parse(0)?, (row.parse(1)?, row.text(2)?.to_owned())))).collect()
+/// The tablespace of every database. Their names may be in any encoding, and are not asked for.
+fn databases(session: &mut Session) -> Result<HashMap<u32, u32>, Failure> {
+    let rows = session.query("SELECT oid, dattablespace FROM pg_catalog.pg_database")?;
+    rows.iter().map(|row| Ok((row.parse(0)?, row.parse(1)?))).collect()
 }
 
 /// A slot that lives as long as the session, and keeps WAL from now on; none where the server gives none.

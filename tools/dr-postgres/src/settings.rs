@@ -8,7 +8,8 @@ use crate::wire::Session;
 /// The same on every side: values come out and go in as text that means the same everywhere.
 const SAME_TEXT: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET timezone = 'UTC'; \
      SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET xmloption = 'content'; SET array_nulls = on; \
-     SET quote_all_identifiers = off; SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off";
+     SET quote_all_identifiers = off; SET default_transaction_read_only = off; SET row_security = off; \
+     SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
 
 /// How often a role's own statement_timeout may end the statement that lifts it: one of a millisecond does, on a busy server.
 const HURRIED: usize = 100;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure, warn};
 use dr_wal::stamps::What;
-use dr_wal::{Lsn, SegmentName, Timeline, WalName};
+use dr_wal::{Leg, Lsn, SegmentName, Timeline, WalName};
 
 use crate::TOOL;
 use crate::fork;
@@ -156,7 +156,7 @@ impl Asked<'_> {
                 chosen.at_least = last.record.map_or(chosen.base.stop, |(_, end)| end.max(chosen.base.stop));
                 // Where the newest timeline has only its history, PostgreSQL would go on with the older one's segment of that
                 // number, beyond the fork: into what the newer one was to undo.
-                if !self.target.promotes || chosen.ends_before_the_newest_timeline() {
+                if !self.target.promotes || chosen.unreached().is_some() {
                     self.stop_at_last(&mut chosen, &last);
                 }
             }
@@ -374,8 +374,7 @@ impl Asked<'_> {
                 format!("{state}: this is how it was at the fork; --timeline {older} has what was done on that one until then"),
             );
         }
-        if let (Aim::Latest, true, Some(newest)) =
-            (&self.target.aim, chosen.ends_before_the_newest_timeline(), chosen.way.legs.last())
+        if let (Aim::Latest, Some(newest)) = (&self.target.aim, chosen.unreached())
             && let Some((_, older)) = self.older(&chosen.way, chosen.reach.until)
         {
             let (newer, fork, until) = (newest.timeline.0, newest.from, chosen.reach.until);
@@ -394,9 +393,9 @@ impl Asked<'_> {
 }
 
 impl Chosen {
-    /// Whether nothing that was written on the newest timeline is there, but for where it began.
-    fn ends_before_the_newest_timeline(&self) -> bool {
-        self.way.legs.len() > 1 && self.way.legs.last().is_some_and(|leg| self.reach.until <= leg.from)
+    /// The newest timeline, where nothing that was written on it is there.
+    fn unreached(&self) -> Option<&Leg> {
+        self.way.legs.last().filter(|leg| self.reach.until <= leg.from)
     }
 
     /// What PostgreSQL is told, as name and value of a setting; none where it goes to the end.

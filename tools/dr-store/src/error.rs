@@ -62,8 +62,6 @@ pub enum Error {
         store: String,
         /// What was found.
         why: String,
-        /// Whether somebody wants to write there.
-        to_write: bool,
     },
     /// The configuration is wrong: region, bucket, endpoint, clock.
     #[error("{object}: {why}")]
@@ -160,11 +158,8 @@ impl From<Error> for Failure {
             Error::Damaged { .. } => (Exit::Damaged, "use another copy of this backup, if there is one".into()),
             Error::Key { .. } => (Exit::Usage, "keys look like main/dump/NAME.tar.zst.age".into()),
             Error::Usage { hint, .. } => (Exit::Usage, hint.into()),
-            Error::NotMounted { to_write: true, .. } => {
-                (Exit::Config, "mount it, or name the right place; if it is meant to be new: dr-push --init --to DIR".into())
-            }
             Error::NotMounted { .. } => {
-                (Exit::Config, "mount it, or name the right place: the directory that holds those of clusters".into())
+                (Exit::Config, "mount it, or name the right place; if it is meant to be new: dr-push --init --to DIR".into())
             }
             Error::Config { hint, .. } => (Exit::Config, hint),
             Error::Denied { hint, .. } => (Exit::Denied, hint),

@@ -30,7 +30,7 @@ pub mod window;
 
 pub use claim::{Claim, Fork};
 pub use error::Error;
-pub use history::{History, Switch};
+pub use history::{History, Leg, Switch};
 pub use inventory::{Inventory, Item, Object, PieceItem, Run};
 pub use layout::Content;
 pub use lsn::{Lsn, SegmentSize};

@@ -37,6 +37,18 @@ pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Makes the tablespace `fast` in a directory of its own.
+pub fn tablespace(server: &Server) -> TempDir {
+    let disk = TempDir::new_in("/tmp").unwrap();
+    own(disk.path());
+    server.psql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{}'", disk.path().display()));
+    disk
+}
+
+/// Whether dr-base reads files here: by the last question before it does.
+pub const READS_FILES: &str =
+    "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'dr-base' AND query ~ 'pg_tablespace WHERE'";
+
 /// dr-base as its user would call it for `server`.
 pub fn dr_base(server: &Server) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dr-base"));

@@ -39,9 +39,7 @@ fn a_role_that_may_not_know_where_files_are_falls_back_with_a_note() {
 #[test]
 fn tablespaces_are_refused_before_anything_is_written() {
     let server = Server::start(majors()[0]);
-    let disk = TempDir::new_in("/tmp").unwrap();
-    own(disk.path());
-    server.psql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{}'", disk.path().display()));
+    let _disk = tablespace(&server);
     let taken = Taken::attempt(&server, &["--remote", "--with-wal"]);
     assert_eq!(taken.code(), Some(78), "{}", text(&taken.output));
     assert_eq!(taken.directory.path().join("base.tar.zst").metadata().unwrap().len(), 0);

@@ -70,16 +70,12 @@ fn f65_files_that_vanish_grow_and_shrink_do_no_harm() {
 #[test]
 fn a_database_that_moves_meanwhile_gives_no_backup() {
     let server = Server::start(majors()[0]);
-    let disk = TempDir::new_in("/tmp").unwrap();
-    own(disk.path());
-    server.psql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{}'", disk.path().display()));
+    let _disk = tablespace(&server);
     server
         .psql("postgres", "CREATE DATABASE moved; CREATE TABLE t AS SELECT md5(n::text) AS x FROM generate_series(1, 200000) AS n");
     let taken = std::thread::scope(|scope| {
         let taking = scope.spawn(|| Taken::attempt(&server, &["--with-wal", "--max-rate", "8M"]));
-        let begun =
-            "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'dr-base' AND query ~ 'pg_tablespace WHERE'";
-        wait_for("the backup to begin", || server.psql("postgres", begun) == "t");
+        wait_for("the backup to begin", || server.psql("postgres", READS_FILES) == "t");
         server.psql("postgres", "ALTER DATABASE moved SET TABLESPACE fast");
         taking.join().unwrap()
     });
@@ -92,9 +88,7 @@ fn a_database_that_moves_meanwhile_gives_no_backup() {
 fn tablespaces_are_directories_whose_places_the_map_remembers() {
     for major in majors() {
         let server = Server::start(major);
-        let disk = TempDir::new_in("/tmp").unwrap();
-        own(disk.path());
-        server.psql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{}'", disk.path().display()));
+        let disk = tablespace(&server);
         server.psql("postgres", "CREATE TABLE t TABLESPACE fast AS SELECT generate_series(1, 1000) AS n");
         let oid = server.psql("postgres", "SELECT oid FROM pg_tablespace WHERE spcname = 'fast'");
         let taken = Taken::make(&server, &["--with-wal"]);

@@ -132,9 +132,7 @@ fn f66_a_standby_that_is_promoted_meanwhile_gives_no_backup() {
             let taking = scope.spawn(move || Taken::of(&mut command));
             let begun = match remote {
                 Some(_) => "SELECT count(*) > 0 FROM pg_stat_progress_basebackup WHERE phase = 'streaming database files'",
-                None => {
-                    "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'dr-base' AND query ~ 'pg_tablespace WHERE'"
-                }
+                None => READS_FILES,
             };
             wait_for("the backup to begin", || standby.psql("postgres", begun) == "t");
             standby.psql("postgres", "SELECT pg_promote()");

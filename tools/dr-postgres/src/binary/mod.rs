@@ -73,8 +73,8 @@ impl Kind {
             21 => Kind::Int2,
             23 => Kind::Int4,
             26 => Kind::Oid,
-            // name, text, json, char(n), varchar
             19 => Kind::Name,
+            // text, json, char(n), varchar
             25 | 114 | 1042 | 1043 => Kind::Text,
             700 => Kind::Float4,
             701 => Kind::Float8,

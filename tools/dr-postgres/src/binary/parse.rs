@@ -48,15 +48,15 @@ impl<'k> Parser<'k> {
         let (mut lines, begun) = text.split_at(memrchr(b'\n', text).map_or(0, |end| end + 1));
         while let Some(end) = memchr(b'\n', lines) {
             let (line, behind) = (&lines[..end], &lines[end + 1..]);
-            let (bytes, rows) = if self.begun.is_empty() {
-                (line.len(), append_row(line, self.kinds, &mut self.rows))
+            let whole = if self.begun.is_empty() {
+                line
             } else {
                 self.begin(line)?;
-                (self.begun.len(), append_row(&self.begun, self.kinds, &mut self.rows))
+                &self.begun
             };
-            rows?;
+            append_row(whole, self.kinds, &mut self.rows)?;
+            self.at += whole.len() as u64 + 1;
             self.begun.clear();
-            self.at += bytes as u64 + 1;
             lines = behind;
         }
         self.begin(begun)

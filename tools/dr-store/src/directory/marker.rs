@@ -79,7 +79,7 @@ pub(super) fn open_for_write(path: &Path) -> Result<(PathBuf, Vec<String>), Erro
     let (root, found) = look(path)?;
     let known = recall(path, &found)?;
     match judge(&found, device_of(&root)?, known.get(&name_of(&root))) {
-        Verdict::Refuse(why) => Err(Error::NotMounted { store: path.display().to_string(), why: why.into(), to_write: true }),
+        Verdict::Refuse(why) => Err(Error::NotMounted { store: path.display().to_string(), why: why.into() }),
         Verdict::Create => {
             let mut warnings = vec![format!("{} was no store before: it is one now, marked by {MARKER}", path.display())];
             warnings.extend(adopt(&root, found)?);
@@ -102,14 +102,15 @@ pub(super) fn init(path: &Path) -> Result<(PathBuf, Vec<String>), Error> {
 /// Passes a directory that is marked as a store.
 ///
 /// # Errors
-/// [`Error::NotMounted`] where it is not, [`Error::Io`] where that cannot be told.
+/// [`Error::Config`] where it is not, [`Error::Io`] where that cannot be told.
 pub(super) fn require(path: &Path) -> Result<(), Error> {
     match read(path)? {
         Some(_) => Ok(()),
-        None => Err(Error::NotMounted {
-            store: path.display().to_string(),
+        // Who reads is not told how to make a new one: on a disk that is not mounted, that would be an empty one.
+        None => Err(Error::Config {
+            object: path.display().to_string(),
             why: format!("it is no store: there is no {MARKER} in it (not mounted?)"),
-            to_write: false,
+            hint: "mount it, or name the right place: the directory that holds those of clusters".into(),
         }),
     }
 }
@@ -129,7 +130,6 @@ fn look(path: &Path) -> Result<(PathBuf, Found), Error> {
                 _ => Err(Error::NotMounted {
                     store: path.display().to_string(),
                     why: "neither it nor the directory it would be in exists: not mounted?".into(),
-                    to_write: true,
                 }),
             }
         }
@@ -214,9 +214,7 @@ fn mark(root: &Path) -> Result<String, Error> {
         Ok(_) => Ok(marker.id),
         Err(Error::Exists { .. }) => match read(root)? {
             Some(theirs) => Ok(theirs.id),
-            None => {
-                Err(Error::NotMounted { store: root.display().to_string(), why: "its marker came and went".into(), to_write: true })
-            }
+            None => Err(Error::NotMounted { store: root.display().to_string(), why: "its marker came and went".into() }),
         },
         Err(error) => Err(error),
     }
@@ -233,7 +231,6 @@ fn recall(path: &Path, found: &Found) -> Result<BTreeMap<String, Seen>, Error> {
         (Err(lost), Found::Nothing | Found::Unmarked) => Err(Error::NotMounted {
             store: path.display().to_string(),
             why: format!("it is no store now, and whether it was one before nobody knows: {lost}"),
-            to_write: true,
         }),
     }
 }
