@@ -183,15 +183,10 @@ impl Asked<'_> {
 
     fn settle_time(&self, chosen: &mut Chosen, at: DateTime<Utc>, last: &Last) -> Result<(), Failure> {
         let end = chosen.reach.segments.last().filter(|_| chosen.reach.resumes.is_none());
-        let stored_at = end.and_then(|name| self.survey.stored_at(name));
-        match judge(at, self.target.inclusive, last, stored_at) {
+        let as_of = end.map_or(Ok(None), |name| self.survey.as_of(name))?;
+        match judge(at, self.target.inclusive, last, as_of) {
             Timed::Stops => chosen.goal = Goal::Time(at),
-            Timed::Idle { proved } => {
-                if !proved {
-                    self.must_be_whole(chosen)?;
-                }
-                self.stop_at_last(chosen, last);
-            }
+            Timed::Idle => self.stop_at_last(chosen, last),
             Timed::Beyond => return Err(self.beyond(chosen, last)),
         }
         Ok(())

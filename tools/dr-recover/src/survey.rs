@@ -98,13 +98,20 @@ impl<'a> Survey<'a> {
         failed.map_or(Ok(None), Err)
     }
 
-    /// When the last byte of a segment that is there was stored, as far as the stores say.
-    pub fn stored_at(&self, segment: &SegmentName) -> Option<DateTime<Utc>> {
-        let times = self.stores.iter().filter_map(|(_, inventory)| {
-            let whole = inventory.files.get(&WalName::Segment(*segment)).and_then(|item| item.objects.first()?.modified_at);
-            whole.or_else(|| inventory.pieces.get(segment)?.iter().filter_map(|piece| piece.modified_at).max())
-        });
-        times.max()
+    /// By when all that was committed is in a segment or before it, as its claims say; none where none of them says so.
+    ///
+    /// # Errors
+    /// As reading them, where no other store knows.
+    pub fn as_of(&self, segment: &SegmentName) -> Result<Option<DateTime<Utc>>, Failure> {
+        let (name, mut latest, mut failed) = (WalName::Segment(*segment), None, None);
+        for (store, inventory) in &self.stores {
+            let Some(item) = inventory.files.get(&name).filter(|item| is_good(item) && !item.is_conflict()) else { continue };
+            match Shelf::new(store, self.cluster).claims_of(item, &name, &self.proof.trusted) {
+                Ok(claims) => latest = latest.max(claims.iter().filter_map(|claim| claim.as_of).max()),
+                Err(error) => failed = failed.or(Some(Failure::from(error))),
+            }
+        }
+        failed.filter(|_| latest.is_none()).map_or(Ok(latest), Err)
     }
 
     /// Whether a file of that name is there.

@@ -11,22 +11,18 @@ pub enum Timed {
     /// A transaction ended after it: PostgreSQL stops there by itself.
     Stops,
     /// No transaction ended after it, and the WAL goes on to it: everything is to be replayed.
-    Idle {
-        /// Whether the server said so itself, by a checkpoint or the like after the moment. Else it is only known that the WAL
-        /// was stored after it.
-        proved: bool,
-    },
+    Idle,
     /// The WAL ends before it.
     Beyond,
 }
 
-/// How `moment` lies to WAL whose last moments are `last`, and that was stored completely at `stored_at`.
-pub fn judge(moment: DateTime<Utc>, inclusive: bool, last: &Last, stored_at: Option<DateTime<Utc>>) -> Timed {
+/// How `moment` lies to WAL whose last moments are `last`, and of which it is known that all that was committed by `as_of` is in it.
+/// When it was stored says nothing: an archiver may have been behind, and a copy is younger than what it is a copy of.
+pub fn judge(moment: DateTime<Utc>, inclusive: bool, last: &Last, as_of: Option<DateTime<Utc>>) -> Timed {
     let after = |at: DateTime<Utc>| if inclusive { at > moment } else { at >= moment };
     match last {
         Last { ended: Some(at), .. } if after(*at) => Timed::Stops,
-        Last { sign: Some(at), .. } if *at >= moment => Timed::Idle { proved: true },
-        _ if stored_at.is_some_and(|at| at >= moment) => Timed::Idle { proved: false },
+        Last { sign, .. } if (*sign).max(as_of).is_some_and(|at| at >= moment) => Timed::Idle,
         _ => Timed::Beyond,
     }
 }
@@ -39,17 +35,17 @@ mod tests {
         DateTime::from_timestamp(second, 0).expect("a moment")
     }
 
-    fn judged(ended: i64, sign: i64, stored: i64) -> Timed {
+    fn judged(ended: i64, sign: i64, as_of: i64) -> Timed {
         let last = Last { ended: Some(at(ended)), sign: Some(at(sign)), record: None };
-        judge(at(100), true, &last, Some(at(stored)))
+        judge(at(100), true, &last, Some(at(as_of)))
     }
 
     #[test]
     fn an_idle_database_is_told_from_wal_that_ends_too_early() {
         assert_eq!(judged(101, 101, 105), Timed::Stops);
-        assert_eq!(judged(100, 100, 90), Timed::Idle { proved: true });
-        assert_eq!(judged(50, 120, 130), Timed::Idle { proved: true });
-        assert_eq!(judged(50, 50, 100), Timed::Idle { proved: false });
+        assert_eq!(judged(100, 100, 90), Timed::Idle);
+        assert_eq!(judged(50, 120, 60), Timed::Idle);
+        assert_eq!(judged(50, 50, 100), Timed::Idle);
         assert_eq!(judged(50, 50, 99), Timed::Beyond);
         let last = Last { ended: Some(at(100)), sign: Some(at(100)), record: None };
         assert_eq!(judge(at(100), false, &last, None), Timed::Stops);

@@ -6,6 +6,7 @@ use std::io::IoSliceMut;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure};
 use dr_wal::{SegmentName, SegmentSize, WalName};
 use rustix::fs::{Advice, OFlags, fadvise};
@@ -90,6 +91,16 @@ impl Asked {
             fadvise(&file, 0, None, Advice::WillNeed).unwrap_or_default();
         }
         Ok((file, Identity::of(&metadata)))
+    }
+
+    /// By when all that was committed is in this segment or before it: when the server wrote to it last, as a commit in the next one is
+    /// not acknowledged before. None where no server runs in the directory above, or one that gets its WAL from another.
+    pub fn as_of(&self, identity: &Identity) -> Option<DateTime<Utc>> {
+        self.segment()?;
+        let data = self.path.parent()?.parent()?;
+        let there = |name: &str| data.join(name).exists();
+        let is_primary = there("postmaster.pid") && !there("standby.signal") && !there("recovery.signal");
+        is_primary.then(|| i64::try_from(identity.modified_ns).ok().map(DateTime::from_timestamp_nanos))?
     }
 
     /// The segment that it is; none for the other files of WAL.

@@ -174,7 +174,7 @@ impl Pusher<'_> {
         };
         let path = asked.path.display().to_string();
         let processor = self.packing.enter(1);
-        let packed = Packed::from_file(asked.name, &path, &mut file, identity.bytes, &packing)?;
+        let packed = Packed::from_file(asked.name, &path, (&mut file, identity.bytes), asked.as_of(&identity), &packing)?;
         // Where the stores are slow no more is packed than they take.
         let _memory = self.storing.enter(packed.memory_bytes());
         drop(processor);

@@ -30,6 +30,28 @@ fn every_kind_of_file_is_kept_under_its_name() {
 }
 
 #[test]
+fn a_claim_says_by_when_all_was_in_the_segment_where_a_primary_runs() {
+    // Not where nobody runs, and not where WAL comes late, from another server.
+    for (there, known) in [
+        (&[][..], false),
+        (&["postmaster.pid"], true),
+        (&["postmaster.pid", "standby.signal"], false),
+        (&["standby.signal"], false),
+    ] {
+        let world = World::new();
+        there.iter().for_each(|name| fs::write(world.path("data").join(name), "").unwrap());
+        world.ready(&name(1), &segment(1, 1));
+        let written = fs::File::open(world.wal(&name(1))).unwrap();
+        written.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_micros(1_700_000_000_000_001)).unwrap();
+        stderr_of(&world.push_here(&name(1)).output().unwrap(), 0);
+        let claim = world.objects().into_iter().find(|key| key.contains(&name(1)) && key.ends_with(".claim")).unwrap();
+        let claim = fs::read_to_string(world.path("store/main/wal").join(claim)).unwrap();
+        assert_eq!(claim.contains(r#""as_of":"2023-11-14T22:13:20.000001Z""#), known, "{there:?}: {claim}");
+        assert_eq!(claim.contains("as_of"), known);
+    }
+}
+
+#[test]
 fn f43_the_same_content_again_is_success() {
     let world = World::new();
     world.ready(&name(1), &segment(1, 1));

@@ -68,10 +68,6 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "DR_NAME", default_value = "dr-wal-receive")]
     pub name: String,
 
-    /// Report to the server every SECONDS at least
-    #[arg(long, value_name = "SECONDS", env = "DR_STATUS_INTERVAL", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub status_interval: u64,
-
     /// End once everything up to LSN is stored
     #[arg(long, value_name = "LSN", env = "DR_UNTIL")]
     pub until: Option<Lsn>,

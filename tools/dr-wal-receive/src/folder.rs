@@ -143,10 +143,13 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.failed(MEMORY)(error)),
         };
-        serde_json::from_slice(&text).map(Some).map_err(|error| {
+        let mut memory: Memory = serde_json::from_slice(&text).map_err(|error| {
             let message = format!("{}: {error}", self.path(MEMORY).display());
             Failure::new(Exit::Damaged, message, "restore it, or begin with a new --dir; what is in this one can still be stored")
-        })
+        })?;
+        let whole = self.whole()?;
+        memory.as_of.retain(|segment, _| whole.contains(&Kept::Wal((*segment).into())));
+        Ok(Some(memory))
     }
 
     /// Remembers, whole or not at all.

@@ -1,6 +1,7 @@
 //! Streams WAL from a server into stores: see dr-wal-receive(1).
 
 mod args;
+mod as_of;
 mod connection;
 mod folder;
 mod gap;

@@ -1,8 +1,11 @@
 //! What a receiver remembers in its own directory: whose WAL it is, and how far it has come.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure};
 use dr_postgres::wire::Identity;
-use dr_wal::{SegmentSize, System, Timeline};
+use dr_wal::{SegmentName, SegmentSize, System, Timeline};
 use serde::{Deserialize, Serialize};
 
 use crate::start::Place;
@@ -21,13 +24,16 @@ pub struct Memory {
     pub end: Option<Place>,
     /// The timelines whose histories are stored.
     pub histories: Vec<Timeline>,
+    /// Of whole segments that are not in the stores yet: by when all that was committed is in them or before them.
+    #[serde(default)]
+    pub as_of: BTreeMap<SegmentName, DateTime<Utc>>,
 }
 
 impl Memory {
     /// A new receiver's.
     pub fn new(cluster: &str, identity: &Identity, size: SegmentSize) -> Self {
         let system = System { system_identifier: identity.system_identifier.to_string(), wal_segment_bytes: size };
-        Memory { format: 1, cluster: cluster.into(), system, end: None, histories: Vec::new() }
+        Memory { format: 1, cluster: cluster.into(), system, end: None, histories: Vec::new(), as_of: BTreeMap::new() }
     }
 
     /// The size of segments.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use dr_pipe::{Backoff, Failure};
 use dr_wal::SegmentName;
 
@@ -68,6 +69,8 @@ pub struct Going {
 struct State {
     /// Which of the stores have a file.
     files: BTreeMap<Kept, Vec<bool>>,
+    /// By when all that was committed is in a file or before it.
+    as_of: BTreeMap<Kept, DateTime<Utc>>,
     /// The segment that is being received, and how much of it is safe here.
     current: Option<(SegmentName, u64)>,
     stores: Vec<Going>,
@@ -96,6 +99,17 @@ impl Outbox {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a segment in that was received up to its end, and by when all that was committed is in it or before it.
+    pub fn add_segment(&self, kept: Kept, as_of: Option<DateTime<Utc>>) {
+        self.state().as_of.extend(as_of.map(|at| (kept.clone(), at)));
+        self.add(kept);
+    }
+
+    /// By when all that was committed is in a file or before it, where that is known.
+    pub fn as_of(&self, kept: &Kept) -> Option<DateTime<Utc>> {
+        self.state().as_of.get(kept).copied()
     }
 
     /// Puts a whole file in.
@@ -189,7 +203,7 @@ impl Outbox {
 
     /// Files that enough stores have, while all the others are in trouble.
     fn clear(&self, state: &mut State) -> Vec<(Kept, Vec<String>)> {
-        let State { files, stores, stored, .. } = state;
+        let State { files, as_of, stores, stored, .. } = state;
         let mut gone = Vec::new();
         files.retain(|kept, done| {
             let enough = done.iter().filter(|done| **done).count() >= self.required;
@@ -200,6 +214,7 @@ impl Outbox {
             }
             !(enough && hopeless)
         });
+        as_of.retain(|kept, _| files.contains_key(kept));
         stored.extend(gone.iter().map(|(kept, _)| kept.clone()));
         self.changed.notify_all();
         gone

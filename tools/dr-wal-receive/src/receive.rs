@@ -11,7 +11,7 @@ use dr_wal::Lsn;
 
 use crate::args::Args;
 use crate::connection::{Connection, Link};
-use crate::folder::Folder;
+use crate::folder::{Folder, Kept};
 use crate::memory::Memory;
 use crate::outbox::Outbox;
 use crate::ship::Shipment;
@@ -64,7 +64,7 @@ pub fn receive(args: Args) -> Outcome {
             outbox: Arc::clone(&outbox),
             packed: Mutex::new(BTreeMap::new()),
         });
-        put_in(&folder, &outbox)?;
+        put_in(&folder, &outbox, memory)?;
         ship(&shipment, &args)
     };
     let (memory, first) = match folder.recall()? {
@@ -86,7 +86,7 @@ pub fn receive(args: Args) -> Outcome {
     };
 
     let until = args.until.or_else(|| args.once.then_some(Lsn(first.identity.flushed)));
-    let manner = Manner { synchronous: args.synchronous, status_interval: Duration::from_secs(args.status_interval), until };
+    let manner = Manner { synchronous: args.synchronous, until };
     let mut receiver = Receiver::new(&folder, &outbox, memory, status, manner);
     let end = serve(&mut receiver, &link, first, args.once);
     if end.as_ref().is_err_and(|failure| failure.exit == Exit::Io) {
@@ -117,8 +117,14 @@ fn first(args: &Args, link: &Link<'_>, outbox: &Outbox, status: &mut Status) -> 
 
 /// Puts what an earlier run has left into the outbox: whole files, and as much as there is of the last segment. A full disk is no
 /// reason not to begin: what is there goes to the stores, and leaves room.
-fn put_in(folder: &Folder, outbox: &Outbox) -> Result<(), Failure> {
-    folder.whole()?.into_iter().for_each(|kept| outbox.add(kept));
+fn put_in(folder: &Folder, outbox: &Outbox, memory: &Memory) -> Result<(), Failure> {
+    for kept in folder.whole()? {
+        let as_of = match &kept {
+            Kept::Wal(dr_wal::WalName::Segment(segment)) => memory.as_of.get(segment).copied(),
+            _ => None,
+        };
+        outbox.add_segment(kept, as_of);
+    }
     let last = folder.unfinished()?.pop();
     outbox.progress(last.filter(|(_, bytes)| *bytes > 0));
     Ok(())

@@ -185,7 +185,9 @@ impl Branch<'_> {
             return Ok(Some(packed));
         }
         let Some((mut file, bytes)) = self.shipment.folder.open_whole(&Kept::Wal(name))? else { return Ok(None) };
-        let packed = Packed::from_file(name, &name.to_string(), &mut file, bytes, &self.packing()).map_err(|error| match error {
+        let as_of = self.shipment.outbox.as_of(&Kept::Wal(name));
+        let packed = Packed::from_file(name, &name.to_string(), (&mut file, bytes), as_of, &self.packing());
+        let packed = packed.map_err(|error| match error {
             // What we have received is no WAL: nothing that comes after it can be trusted.
             Error::Damaged { .. } => Trouble::Fatal(error.into()),
             error => passing(error),

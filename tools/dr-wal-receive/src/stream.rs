@@ -6,6 +6,7 @@ use dr_pipe::{Exit, Failure};
 use dr_postgres::wire::{Streamed, WalStream};
 use dr_wal::{Lsn, SegmentSize, header};
 
+use crate::as_of::AsOf;
 use crate::folder::{Folder, Kept};
 use crate::memory::Memory;
 use crate::outbox::Outbox;
@@ -23,16 +24,17 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How much may come before it is synced, where commits wait, and the server does not stop sending.
 const SYNC_BYTES: u64 = 1 << 20;
 
-/// A server that was silent so long is asked whether it lives; after twice that it is taken for dead.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How often the server is told what is safe here, at least, and asked for a sign of life: for [`AsOf`].
+const REPORT_EVERY: Duration = Duration::from_millis(250);
+
+/// A server that was silent so long is taken for dead.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How a stream is received.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
     /// Sync and report at once.
     pub synchronous: bool,
-    /// Report so often at least.
-    pub status_interval: Duration,
     /// End when everything up to here is safe.
     pub until: Option<Lsn>,
 }
@@ -68,6 +70,7 @@ pub struct Receiver<'a> {
     reported: Instant,
     synced: Instant,
     heard: Instant,
+    as_of: AsOf,
 }
 
 impl<'a> Receiver<'a> {
@@ -87,6 +90,7 @@ impl<'a> Receiver<'a> {
             reported: now,
             synced: now,
             heard: now,
+            as_of: AsOf::default(),
         }
     }
 
@@ -94,9 +98,10 @@ impl<'a> Receiver<'a> {
         self.memory.size()
     }
 
-    /// Takes a place, the beginning of a segment, as the next; what is there of that segment will be compared.
-    pub fn begin(&mut self, at: Place) {
-        (self.next, self.segment) = (at, None);
+    /// Takes a place, the beginning of a segment, as the next; what is there of that segment will be compared. `primary`: whether
+    /// the server is one.
+    pub fn begin(&mut self, at: Place, primary: bool) {
+        (self.next, self.segment, self.as_of) = (at, None, AsOf::new(primary));
         let now = Instant::now();
         (self.reported, self.synced, self.heard) = (now, now, now);
     }
@@ -119,14 +124,16 @@ impl<'a> Receiver<'a> {
             match stream.next(if hurry { Duration::ZERO } else { TICK })? {
                 Streamed::Nothing if hurry => self.sync_and_report(stream)?,
                 Streamed::Nothing => {}
-                Streamed::Wal { start, server_end, bytes } => {
+                Streamed::Wal { start, server_end, sent_at, bytes } => {
                     self.heard = Instant::now();
                     self.status.server_end = Lsn(server_end);
+                    self.as_of.wal(Lsn(start), Lsn(server_end), sent_at);
                     self.take(Lsn(start), bytes)?;
                 }
-                Streamed::Keepalive { server_end, reply_wanted } => {
+                Streamed::Keepalive { server_end, sent_at, reply_wanted } => {
                     self.heard = Instant::now();
                     self.status.server_end = Lsn(server_end);
+                    self.as_of.alive(sent_at);
                     // A server that shuts down waits until everything is safe here.
                     if reply_wanted {
                         self.sync_and_report(stream)?;
@@ -152,15 +159,14 @@ impl<'a> Receiver<'a> {
             self.sync_and_report(stream)?;
         }
         let silent = self.heard.elapsed();
-        if silent >= 2 * SILENCE {
+        if silent >= SILENCE {
             let message = format!("the server has been silent for {} seconds", silent.as_secs());
             return Err(Trouble::Passing(Failure::new(Exit::Unavailable, message, "is its host up, and the network?")));
         }
         // A segment that was finished is safe and was not reported, where nothing came after it.
-        let news = self.safe() > self.told && (self.manner.synchronous || self.reported.elapsed() >= SYNC_EVERY);
-        let interval = if silent >= SILENCE { self.manner.status_interval.min(SILENCE / 6) } else { self.manner.status_interval };
-        if news || self.reported.elapsed() >= interval {
-            self.report(stream, silent >= SILENCE)?;
+        let news = self.manner.synchronous && self.safe() > self.told;
+        if news || self.reported.elapsed() >= REPORT_EVERY {
+            self.report(stream, true)?;
         }
         Ok(())
     }
@@ -209,12 +215,14 @@ impl<'a> Receiver<'a> {
     /// The segment is whole: on to the stores with it.
     fn finish(&mut self) -> Result<(), Trouble> {
         let segment = self.segment.take().expect("it is being received");
+        let (name, as_of) = (segment.name, self.as_of.at(self.next.at));
         let kept = segment.finish(self.folder)?;
         self.synced = Instant::now();
         self.memory.end = Some(self.next);
+        self.memory.as_of.extend(as_of.map(|at| (name, at)));
         self.remember()?;
         self.outbox.progress(None);
-        self.outbox.add(kept);
+        self.outbox.add_segment(kept, as_of);
         Ok(())
     }
 
@@ -263,8 +271,10 @@ impl<'a> Receiver<'a> {
     /// Remembers what must outlive this process, and which histories are stored.
     pub fn remember(&mut self) -> Result<(), Failure> {
         for kept in self.outbox.take_stored() {
-            if let Kept::Wal(dr_wal::WalName::History(timeline)) = kept {
-                self.memory.histories.push(timeline);
+            match kept {
+                Kept::Wal(dr_wal::WalName::History(timeline)) => self.memory.histories.push(timeline),
+                Kept::Wal(dr_wal::WalName::Segment(segment)) => drop(self.memory.as_of.remove(&segment)),
+                _ => {}
             }
         }
         self.folder.remember(&self.memory)

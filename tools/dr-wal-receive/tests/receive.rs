@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use dr_wal::{Lsn, SegmentName, Shelved, Timeline};
-use support::{Rig, SIZE, archiving, end, eventually, load, on_server};
+use support::{Rig, SIZE, archiving, end, eventually, load, now, on_server};
 
 #[test]
 fn under_load_every_segment_is_what_the_server_archives_and_pieces_are_what_it_has_written() {
@@ -27,6 +27,16 @@ fn under_load_every_segment_is_what_the_server_archives_and_pieces_are_what_it_h
         eventually("all is stored", || rig.holds_without_a_gap(1, end));
         assert!(rig.equals_archive(&server, 1) >= 4);
         assert_eq!(rig.push(&server, rig.segments(1)[1]), Shelved::Same, "dr-wal-push finds what it would have stored");
+
+        // Of a database that was idle for a while, the claim of the segment that ends then says so.
+        let idle_from = now(&server);
+        server.psql("postgres", "SELECT pg_sleep(1)");
+        let idle: SegmentName = server.psql("postgres", "SELECT pg_walfile_name(pg_switch_wal())").parse().unwrap();
+        let switched = now(&server);
+        eventually("it is stored", || rig.segments(1).contains(&idle));
+        let as_of = rig.claims(idle)[0].as_of.unwrap();
+        assert!(idle_from < as_of && as_of < switched, "{idle_from} {as_of} {switched}");
+        let end = load(&server, 0);
 
         // What is not a whole segment is there in pieces: as far as the server has written, byte by byte.
         let current = SegmentName::containing(Timeline(1), end, SIZE);

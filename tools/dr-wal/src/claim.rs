@@ -2,6 +2,7 @@
 //! created before the object, under a name that has the digest of the content, so that two contents make two claims, and
 //! whoever may only create objects notices that another was there before.
 
+use chrono::{DateTime, Utc};
 use dr_catalogue::{PublicKey, SigningKey, signature};
 use dr_pipe::Sha256;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,10 @@ pub struct Claim {
     pub object_bytes: u64,
     /// SHA-256 of the object.
     pub object_sha256: Sha256,
+    /// Whole segments only: whatever was committed by then, by the clock of the server, is in this segment or before it. Absent
+    /// where nobody knows: on a standby, above all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<DateTime<Utc>>,
     /// Histories only: where the timeline came from.
     #[serde(flatten)]
     pub fork: Option<Fork>,
@@ -52,6 +57,14 @@ enum Tag {
     Claim,
 }
 
+/// What a claim says besides the name of a file.
+pub(crate) struct Said {
+    pub(crate) system: Option<u64>,
+    pub(crate) extents: Extents,
+    pub(crate) as_of: Option<DateTime<Utc>>,
+    pub(crate) fork: Option<Fork>,
+}
+
 /// Size and digest of what is claimed: of the plain file, and of the object.
 pub(crate) struct Extents {
     pub(crate) plain: (u64, Sha256),
@@ -59,7 +72,8 @@ pub(crate) struct Extents {
 }
 
 impl Claim {
-    pub(crate) fn new(cluster: &str, name: WalName, system: Option<u64>, extents: Extents, fork: Option<Fork>) -> Self {
+    pub(crate) fn new(cluster: &str, name: WalName, said: Said) -> Self {
+        let Said { system, extents, as_of, fork } = said;
         let Extents { plain: (bytes, sha256), object: (object_bytes, object_sha256) } = extents;
         Claim {
             r#type: Tag::Claim,
@@ -71,6 +85,7 @@ impl Claim {
             sha256,
             object_bytes,
             object_sha256,
+            as_of,
             fork,
         }
     }
@@ -148,11 +163,11 @@ mod tests {
     fn claim() -> Claim {
         let extents = Extents { plain: (3, Sha256::of(b"abc")), object: (2, Sha256::of(b"ab")) };
         let fork = Some(Fork { parent_timeline: Timeline(9), forked_at: Lsn(0x500_0000) });
-        Claim::new("main", "0000000A.history".parse().unwrap(), Some(7), extents, fork)
+        Claim::new("main", "0000000A.history".parse().unwrap(), Said { system: Some(7), extents, as_of: None, fork })
     }
 
     #[test]
-    fn a_claim_is_one_line_of_json_without_a_clock() {
+    fn a_claim_is_one_line_of_json() {
         let text = String::from_utf8(claim().encode(None)).unwrap();
         assert_eq!(
             text,
@@ -174,7 +189,8 @@ mod tests {
     fn f37_a_claim_of_more_than_such_a_file_can_hold_is_damaged() {
         let decode = |name: &str, bytes: u64, object_bytes: u64| {
             let extents = Extents { plain: (bytes, Sha256::of(b"abc")), object: (object_bytes, Sha256::of(b"ab")) };
-            let claim = Claim::new("main", name.parse().unwrap(), Some(7), extents, None);
+            let said = Said { system: Some(7), extents, as_of: None, fork: None };
+            let claim = Claim::new("main", name.parse().unwrap(), said);
             let subject = Subject { object: "o", cluster: "main", name: claim.name, content: claim.content() };
             Claim::decode(&subject, &claim.encode(None), &[])
         };

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 
+use chrono::{DateTime, Utc};
 use dr_catalogue::SigningKey;
 use dr_crypt::{Encrypting, Encryptor, Format, Recipients};
 use dr_pipe::record::Extent;
 use dr_pipe::{ReadAhead, Sha256, Tally, TallyWriter};
 use zstd::zstd_safe::{CLEVEL_DEFAULT, CParameter, Strategy};
 
-use crate::claim::{Claim, Extents, Fork};
+use crate::claim::{Claim, Extents, Fork, Said};
 use crate::layout::Content;
 use crate::spare::{self, OBJECTS, PLAIN};
 use crate::{Error, History, WalName, header};
@@ -57,15 +58,21 @@ impl Packed {
     /// # Errors
     /// [`Error::Damaged`] where it is not what its name says; [`Error::Crypt`] where a recipient cannot be used.
     pub fn new(name: WalName, plain: &[u8], packing: &Packing) -> Result<Packed, Error> {
-        Packed::from_memory(name, plain.to_vec(), packing)
+        Packed::from_memory(name, plain.to_vec(), None, packing)
     }
 
     /// Packs a file of `bytes` bytes, reading it once: in memory up to [`MAX_IN_MEMORY_BYTES`], else as it streams by, by way of a
-    /// spool in `$TMPDIR`.
+    /// spool in `$TMPDIR`. `as_of`, where it is known: whatever was committed by then is in this file or before it.
     ///
     /// # Errors
     /// As [`Packed::new`]; [`Error::Io`] where it cannot be read, or changes its size; naming `object`.
-    pub fn from_file(name: WalName, object: &str, file: &mut File, bytes: u64, packing: &Packing) -> Result<Packed, Error> {
+    pub fn from_file(
+        name: WalName,
+        object: &str,
+        (file, bytes): (&mut File, u64),
+        as_of: Option<DateTime<Utc>>,
+        packing: &Packing,
+    ) -> Result<Packed, Error> {
         let failed = |error| Error::io(object, error);
         if bytes <= MAX_IN_MEMORY_BYTES {
             let mut plain = PLAIN.take(usize::try_from(bytes).unwrap_or_default() + 1);
@@ -73,7 +80,7 @@ impl Packed {
             if plain.len() as u64 != bytes {
                 return Err(changed(object));
             }
-            return Packed::from_memory(name, plain, packing);
+            return Packed::from_memory(name, plain, as_of, packing);
         }
         let mut first = [0; header::LONG_HEADER_BYTES];
         let n = dr_pipe::stream::fill(file, &mut first).map_err(failed)?;
@@ -85,12 +92,13 @@ impl Packed {
         let plain = ahead.map_or_else(|_| Plain::Here(first[..n].chain(file.take(rest)), Tally::default()), Plain::Ahead);
         let spool = tempfile::tempfile().map_err(|error| Error::io("spooling in $TMPDIR", error))?;
         let (spool, extents) = pack(object, plain, bytes, packing, spool)?;
-        Ok(Packed::claimed(name, header, extents, None, Body::Spooled(spool), packing))
+        let said = Said { system: None, extents, as_of, fork: None };
+        Ok(Packed::claimed(name, header, said, Body::Spooled(spool), packing))
     }
 
     /// Digests the bytes beside compressing them in one call, which is faster than as they stream by: zstd finds all that came before
     /// in one place.
-    fn from_memory(name: WalName, plain: Vec<u8>, packing: &Packing) -> Result<Packed, Error> {
+    fn from_memory(name: WalName, plain: Vec<u8>, as_of: Option<DateTime<Utc>>, packing: &Packing) -> Result<Packed, Error> {
         let header = check(&name, &plain[..plain.len().min(header::LONG_HEADER_BYTES)], plain.len() as u64)?;
         let fork = fork(&name, &plain)?;
         let (bytes, digest, compressed) = std::thread::scope(|scope| {
@@ -104,19 +112,13 @@ impl Packed {
         PLAIN.give_back(plain);
         let object = encrypt(compressed, packing)?;
         let extents = Extents { plain: (bytes, digest), object: (object.len() as u64, Sha256::of(&object)) };
-        Ok(Packed::claimed(name, header, extents, fork, Body::Memory(object), packing))
+        let said = Said { system: None, extents, as_of, fork };
+        Ok(Packed::claimed(name, header, said, Body::Memory(object), packing))
     }
 
-    fn claimed(
-        name: WalName,
-        header: Option<header::Header>,
-        extents: Extents,
-        fork: Option<Fork>,
-        body: Body,
-        packing: &Packing,
-    ) -> Packed {
+    fn claimed(name: WalName, header: Option<header::Header>, said: Said, body: Body, packing: &Packing) -> Packed {
         let system = header.map(|header| header.system_identifier).or(packing.system_identifier);
-        let claim = Claim::new(packing.cluster, name, system, extents, fork);
+        let claim = Claim::new(packing.cluster, name, Said { system, ..said });
         let claim_text = claim.encode(packing.signing_key);
         Packed { name, header, claim, claim_text, encrypted: packing.recipients.is_some(), body }
     }

@@ -311,7 +311,7 @@ fn a_segment_larger_than_memory_allows_is_spooled() {
         let whole = segment(1, LARGE, 1);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&whole).and_then(|()| file.rewind()).unwrap();
-        let packed = Packed::from_file(name(1).into(), "a file", &mut file, LARGE.into(), &keys.packing()).unwrap();
+        let packed = Packed::from_file(name(1).into(), "a file", (&mut file, LARGE.into()), None, &keys.packing()).unwrap();
         let shelf = Shelf::new(store, "main");
         assert_eq!(shelf.put(&packed).unwrap(), Shelved::Stored);
         let opening = Opening { identities: Some(&keys.identities), ..Opening::default() };

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, Utc};
 use postgres_protocol::message::backend::{COPY_DATA_TAG, ERROR_RESPONSE_TAG, Message};
 
 use super::replication::{position, quoted};
@@ -56,6 +57,8 @@ pub enum Streamed<'s> {
         start: u64,
         /// How far the server's WAL goes.
         server_end: u64,
+        /// When the server sent it, by its clock.
+        sent_at: DateTime<Utc>,
         /// The bytes.
         bytes: &'s [u8],
     },
@@ -63,6 +66,8 @@ pub enum Streamed<'s> {
     Keepalive {
         /// How far the server's WAL goes.
         server_end: u64,
+        /// When the server sent it, by its clock.
+        sent_at: DateTime<Utc>,
         /// Whether the server wants to hear from us at once: it hangs up if it does not.
         reply_wanted: bool,
     },
@@ -282,9 +287,14 @@ impl std::fmt::Debug for WalStream<'_> {
 /// Reads the body of a CopyData message: `w` is WAL, `k` a sign of life.
 fn parse(body: &[u8]) -> Option<Streamed<'_>> {
     let number = |at: usize| body.get(at..at + 8)?.try_into().map(u64::from_be_bytes).ok();
+    // Microseconds since 2000, and negative before.
+    let moment = |at: usize| {
+        let epoch = i64::try_from(EPOCH.as_micros()).ok()?;
+        number(at)?.cast_signed().checked_add(epoch).and_then(DateTime::from_timestamp_micros)
+    };
     match body.first()? {
-        b'w' => Some(Streamed::Wal { start: number(1)?, server_end: number(9)?, bytes: body.get(25..)? }),
-        b'k' => Some(Streamed::Keepalive { server_end: number(1)?, reply_wanted: *body.get(17)? != 0 }),
+        b'w' => Some(Streamed::Wal { start: number(1)?, server_end: number(9)?, sent_at: moment(17)?, bytes: body.get(25..)? }),
+        b'k' => Some(Streamed::Keepalive { server_end: number(1)?, sent_at: moment(9)?, reply_wanted: *body.get(17)? != 0 }),
         _ => None,
     }
 }
@@ -298,14 +308,15 @@ mod tests {
         let mut wal = vec![b'w'];
         wal.extend([1_u64, 2, 3].map(u64::to_be_bytes).concat());
         assert_eq!(parse(&wal[..24]), None);
-        assert_eq!(parse(&wal), Some(Streamed::Wal { start: 1, server_end: 2, bytes: b"" }));
+        let sent_at = "2000-01-01T00:00:00.000003Z".parse().expect("a moment");
+        assert_eq!(parse(&wal), Some(Streamed::Wal { start: 1, server_end: 2, sent_at, bytes: b"" }));
         wal.extend(b"xy");
-        assert_eq!(parse(&wal), Some(Streamed::Wal { start: 1, server_end: 2, bytes: b"xy" }));
+        assert_eq!(parse(&wal), Some(Streamed::Wal { start: 1, server_end: 2, sent_at, bytes: b"xy" }));
         let mut alive = vec![b'k'];
         alive.extend([7_u64, 3].map(u64::to_be_bytes).concat());
         assert_eq!(parse(&alive), None);
         alive.push(1);
-        assert_eq!(parse(&alive), Some(Streamed::Keepalive { server_end: 7, reply_wanted: true }));
+        assert_eq!(parse(&alive), Some(Streamed::Keepalive { server_end: 7, sent_at, reply_wanted: true }));
         assert_eq!(parse(b""), None);
         assert_eq!(parse(b"z"), None);
     }

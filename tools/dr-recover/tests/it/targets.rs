@@ -85,6 +85,29 @@ fn an_idle_database_is_recovered_to_a_moment_after_its_last_commit() {
 }
 
 #[test]
+fn what_is_missing_at_the_end_of_a_younger_copy_is_not_taken_for_idleness() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    let between = source.now();
+    source.row(2);
+    let last = source.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    let at = source.now();
+    source.archived();
+    // The database was idle then: no server has said so, but that nothing was written to the segment before it was closed.
+    let (recovered, _) = source.arrive("idle", &["--target-time", &at]);
+    assert_eq!(recovered.rows(), "1 2");
+    // A copy that has not got the last segment yet, and all of which is younger than the moment.
+    source.lose(&last);
+    source.shell("find store -type f -exec touch {} +");
+    let ran = run(&mut source.recover("short", &["--preflight", "--target-time", &at]));
+    assert!(ran.ends(66).contains("is not reached: the WAL ends at"), "{}", ran.stderr);
+    let ran = run(&mut source.recover("short", &["--preflight", "--target-time", &between]));
+    assert!(ran.ends(66).contains("is not reached: the WAL ends at"), "{}", ran.stderr);
+}
+
+#[test]
 fn the_last_base_before_the_target_is_chosen_by_when_it_ended() {
     let source = Source::start(15);
     let first = source.base();

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use dr_crypt::{Identities, IdentityArgs, RecipientArgs, Recipients};
 use dr_store::{Store, StoreArgs};
 use dr_testing::postgres::Server;
-use dr_wal::{Inventory, Lsn, Opening, Packed, Packing, SegmentName, SegmentSize, Shelf, Shelved, Timeline, WalName};
+use dr_wal::{Claim, Inventory, Lsn, Opening, Packed, Packing, SegmentName, SegmentSize, Shelf, Shelved, Timeline, WalName};
 use tempfile::TempDir;
 
 pub const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
@@ -104,6 +105,14 @@ impl Rig {
         let opening = Opening { identities: Some(&identities), ..Opening::default() };
         let got = Shelf::new(&store, "main").get(&name.into(), &opening).unwrap()?;
         Some((got.bytes, got.partial))
+    }
+
+    /// What is said of a file in the store.
+    pub fn claims(&self, name: impl Into<WalName>) -> Vec<Claim> {
+        let location = self.path("store").display().to_string().parse().unwrap();
+        let store = Store::open_for_read(&location, &StoreArgs::default()).unwrap();
+        let (shelf, name) = (Shelf::new(&store, "main"), name.into());
+        shelf.claims_of(&shelf.inventory().unwrap().files[&name], &name, &[]).unwrap()
     }
 
     /// The store holds the whole WAL of a timeline from its first segment there up to, and without, that of `end`.
@@ -217,6 +226,12 @@ pub fn load(server: &Server, segments: usize) -> Lsn {
 /// Where the server's WAL ends.
 pub fn end(server: &Server) -> Lsn {
     server.psql("postgres", "SELECT pg_current_wal_flush_lsn()").parse().unwrap()
+}
+
+/// What time it is for the server.
+pub fn now(server: &Server) -> DateTime<Utc> {
+    let micros = server.psql("postgres", "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint");
+    DateTime::from_timestamp_micros(micros.parse().unwrap()).unwrap()
 }
 
 /// The bytes of a segment as the server has it.
