@@ -131,8 +131,9 @@ impl Log {
                 self.findings.push(on(claim, scene.error("system", message, "compare it with another store")));
             } else if told != text {
                 let message = format!("{claim} says that the log is of another server than {key} does");
-                self.findings
-                    .push(on(claim, scene.error("conflict", message, "two servers archive as one cluster: give one another name")));
+                let hint =
+                    "two servers have archived as one cluster: give one another name; where it was refused, remove that claim";
+                self.findings.push(on(claim, scene.error("conflict", message, hint)));
             }
         }
         Ok(())

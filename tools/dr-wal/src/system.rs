@@ -65,12 +65,16 @@ impl Shelf<'_> {
 
     /// Says which system the cluster is, if nobody has; else holds it against what was said.
     ///
-    /// Where it may not be read, a claim tells equal from other, but only once: whoever was told of another system, and asks
-    /// again, gets [`Identity::Claimed`]. So remember an [`Error::OtherSystem`].
+    /// Where it may be read, a refusal leaves nothing behind. Where not, a claim tells equal from other, but only once: whoever was
+    /// told of another system, and asks again, gets [`Identity::Claimed`]. So remember an [`Error::OtherSystem`].
     ///
     /// # Errors
     /// [`Error::OtherSystem`] where the cluster is another system; as the store says.
     pub fn put_system(&self, system: &System) -> Result<Identity, Error> {
+        match self.hold_against(system) {
+            Ok(_) | Err(Error::Store(dr_store::Error::Denied { .. })) => {}
+            Err(error) => return Err(error),
+        }
         let line = system.line();
         let claim = layout::system_claim(self.cluster, Content::of(&Sha256::of(&line)));
         let claimed = self.create(&claim, &line)?;

@@ -300,6 +300,8 @@ fn f45_a_cluster_is_one_system_in_a_store() {
             shelf.put_system(&system).unwrap();
             assert_eq!(shelf.system().unwrap().as_ref(), Some(&system));
             assert!(matches!(shelf.put_system(&System::of(&header(8))), Err(Error::OtherSystem { .. })));
+            let left = store.list("main/wal/").unwrap();
+            assert_eq!(left.len(), 2, "a refusal leaves nothing behind: {left:?}");
         }
     });
 }
