@@ -17,6 +17,7 @@ mod program;
 mod properties;
 mod prove;
 mod restore;
+mod room;
 mod schedule;
 mod schema;
 mod script;

@@ -199,6 +199,7 @@ impl Report {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::room::Room;
     use crate::server::Offered;
 
     fn set<T: Ord, const N: usize>(items: [T; N]) -> BTreeSet<T> {
@@ -216,6 +217,7 @@ mod tests {
             tablespaces: set(["fast".into()]),
             extensions: [("citext".into(), Offered { default_version: "1.6".into(), needs_superuser: false })].into(),
             free_bytes: Some(100 << 20),
+            room: Room::default(),
         }
     }
 

@@ -80,6 +80,7 @@ impl Restore<'_> {
         let client = self.client("pg_restore", archive.signed)?;
         let definitions = Definitions::open(archive, &client.path, left_out, self.on_refusal)?;
         self.check(archive, &plan, &definitions)?;
+        self.server.facts.room.suffices()?;
         if args.preflight {
             return target::is_free(&mut self.server, &name, args.existing()).map(|()| None);
         }
@@ -87,7 +88,9 @@ impl Restore<'_> {
         let creation = properties::creation(&working, &about.properties, self.server.facts.version, left_out);
         let progress = Progress::new(TOOL, Some(plan.bytes * if self.proves(archive) { 2 } else { 1 }));
         let made = HalfMade::create(&mut self.server, working, args.on_failure(), &creation)?;
-        let (whole, ()) = made.complete(|database| fill(archive, &plan, &definitions, database, args, &progress))?;
+        let room = self.server.facts.room.clone();
+        let (whole, ()) =
+            made.complete(|database| room.kept(database, || fill(archive, &plan, &definitions, database, args, &progress)))?;
         self.finish(archive, &whole, &progress)?;
         progress.finish();
         let kept = target::kept_name(&name, self.started_at, &self.server.databases()?);
@@ -125,6 +128,7 @@ impl Restore<'_> {
         let client = self.client(foreign.program(), foreign.signed)?;
         let needs = foreign.survey(&client.path, args.left_out())?;
         verdict(preflight::compare(&needs, &self.server.facts))?;
+        self.server.facts.room.suffices()?;
         if args.preflight {
             return target::is_free(&mut self.server, &name, args.existing()).map(|()| None);
         }
@@ -134,9 +138,12 @@ impl Restore<'_> {
         let progress = Progress::new(TOOL, None);
         let made = HalfMade::create(&mut self.server, working, args.on_failure(), &creation)?;
         let means = Means { program: &client, jobs: args.jobs.workers(), on_refusal: self.on_refusal, progress: &progress };
+        let room = self.server.facts.room.clone();
         let (whole, ()) = made.complete(|database| {
-            foreign.restore(&means, &database.conn, args.left_out())?;
-            if args.no_analyze { Ok(()) } else { analyze::analyze(&database.conn, args.jobs.workers()) }
+            room.kept(database, || {
+                foreign.restore(&means, &database.conn, args.left_out())?;
+                if args.no_analyze { Ok(()) } else { analyze::analyze(&database.conn, args.jobs.workers()) }
+            })
         })?;
         progress.finish();
         let kept = target::kept_name(&name, self.started_at, &self.server.databases()?);

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dr_pipe::Failure;
 use dr_postgres::about::DatabaseProperties;
-use dr_postgres::conninfo::Address;
 use dr_postgres::quote::{identifier, literal};
 use dr_postgres::{ConnInfo, Error, Session, settings};
 
 use crate::TOOL;
 use crate::preflight::Cause;
+use crate::room::Room;
 
 /// How often a session that was told to end is looked for, 20 ms apart.
 const ENDING_LOOKS: u32 = 100;
@@ -43,6 +43,8 @@ pub struct Facts {
     pub extensions: BTreeMap<String, Offered>,
     /// Free bytes where its data lies; none where that cannot be seen from here.
     pub free_bytes: Option<u64>,
+    /// Where it writes, as far as that can be seen from here.
+    pub room: Room,
 }
 
 /// An extension that can be created.
@@ -210,6 +212,7 @@ fn facts(session: &mut Session) -> Result<Facts, Failure> {
         session.query("SELECT rolname, rolsuper, rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")?;
     let role = rows.one()?;
     let (user, superuser, may_create_databases) = (role.text(0)?.to_owned(), role.flag(1)?, role.flag(2)?);
+    let room = Room::of(session)?;
     Ok(Facts {
         version,
         user,
@@ -219,7 +222,8 @@ fn facts(session: &mut Session) -> Result<Facts, Failure> {
         member_of: names(session, "SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')")?,
         tablespaces: names(session, "SELECT spcname FROM pg_catalog.pg_tablespace")?,
         extensions: extensions(session)?,
-        free_bytes: free_bytes(session)?,
+        free_bytes: room.free_bytes(),
+        room,
     })
 }
 
@@ -237,14 +241,4 @@ fn extensions(session: &mut Session) -> Result<BTreeMap<String, Offered>, Failur
         Ok((row.text(0)?.to_owned(), Offered { default_version: row.text(1)?.to_owned(), needs_superuser: row.flag(2)? }))
     });
     Ok(offered.collect::<Result<_, Error>>()?)
-}
-
-/// Free space where the server's data lies, if it runs on this host and lets us know where.
-fn free_bytes(session: &mut Session) -> Result<Option<u64>, Failure> {
-    let local = session.conninfo().hosts().iter().all(|host| matches!(host.address, Address::Socket(_)));
-    let rows = session.query("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'")?;
-    let directory = rows.iter().next().and_then(|row| row.get(0)).filter(|_| local);
-    // A directory that is not to be seen from here is one of another host, container or user.
-    let space = directory.and_then(|directory| rustix::fs::statvfs(directory).ok());
-    Ok(space.map(|space| space.f_bavail.saturating_mul(space.f_frsize)))
 }

@@ -190,7 +190,23 @@ impl HalfMade {
     /// # Errors
     /// As the server says.
     pub fn disconnect_all(&self) -> Result<(), Failure> {
-        Ok(disconnect(&mut settled(&self.maintenance)?, &self.name)?)
+        self.disconnect_by(&mut self.executioner()?)
+    }
+
+    /// A session that can cut off those of this database at once.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub fn executioner(&self) -> Result<Session, Failure> {
+        settled(&self.maintenance)
+    }
+
+    /// As [`HalfMade::disconnect_all`], by a session that is there.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub fn disconnect_by(&self, executioner: &mut Session) -> Result<(), Failure> {
+        Ok(disconnect(executioner, &self.name)?)
     }
 
     fn abandon(self, failure: Failure) -> Failure {

@@ -1,9 +1,13 @@
 //! Dumps of dr-dump that are damaged, and restores that are disturbed.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use dr_testing::postgres::Server;
 
 use crate::fixture::{Place, run};
 
@@ -46,7 +50,7 @@ const SLOW: &str = "
     CREATE MATERIALIZED VIEW v AS SELECT public.wait();";
 
 fn blocker(place: &Place) -> Child {
-    let mut psql = std::process::Command::new(place.server.bin("psql"));
+    let mut psql = Command::new(place.server.bin("psql"));
     psql.env_clear().env("PGAPPNAME", "blocker").args([
         "-XAt",
         "-c",
@@ -295,4 +299,49 @@ fn rows_that_are_refused_end_a_restore_that_keeps_going() {
         assert_eq!(place.databases("new%"), "", "{dump}");
     }
     run(&mut place.restore(&["odd.dump", "--into", "new", "--keep-going", "--swap"]), b"").ends(64);
+}
+
+/// A directory that is a small disk.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Puts a directory as it is on a disk of a GiB, of which `left` MiB are left. None where this user may not mount one.
+    fn below(directory: &Path, left: u32) -> Option<Self> {
+        let script = "mv $0 $0.all && mkdir $0 && mount -t tmpfs -o size=1g none $0 && cp -a $0.all/. $0 && \
+                      fallocate -l $((`df --output=avail -k $0 | tail -n 1` - $1 * 1024))K $0/ballast";
+        let made = Command::new("sh").args(["-c", script]).arg(directory).arg(left.to_string()).status();
+        made.is_ok_and(|made| made.success()).then(|| SmallDisk(directory.into()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn f17_a_restore_ends_before_the_server_has_no_room_for_its_log() {
+    let place = Place::new(15);
+    place.server.psql("postgres", "CREATE DATABASE big");
+    place.server.psql("big", "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 4) AS x FROM generate_series(1, 1000000) AS n");
+    let big = place.file("big.dump", place.dr_dump(&["big"]));
+    let server = Server::initialise(15, &[]);
+    let Some(disk) = SmallDisk::below(&server.data_dir(), 200) else {
+        println!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    server.restart();
+    let small = Place { server, dir: place.dir };
+    let ran = run(&mut small.restore(&[&big, "--into", "new"]), b"");
+    let stderr = ran.ends(74);
+    assert!(stderr.contains(" MiB are left in ") && stderr.contains("the half-made database was dropped"), "{stderr}");
+    assert_eq!((small.databases("new%").as_str(), small.server.psql("postgres", "SELECT 1").as_str()), ("", "1"));
+    assert!(!small.server.log().contains("PANIC"), "{}", small.server.log());
+    std::fs::File::create(small.server.data_dir().join("more")).unwrap().write_all(&vec![0; 120 << 20]).unwrap();
+    for arguments in [&["--preflight"][..], &[]] {
+        let ran = run(&mut small.restore(&[&["--into", "new", &*big], arguments].concat()), b"");
+        assert!(ran.ends(74).contains("; nothing was written"), "{}", ran.stderr);
+    }
+    drop((small, disk));
 }
