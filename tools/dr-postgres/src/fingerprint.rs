@@ -76,6 +76,15 @@ pub enum Difference {
     },
 }
 
+impl Difference {
+    /// Whose it is.
+    pub fn name(&self) -> &str {
+        match self {
+            Difference::Missing(print) | Difference::Unexpected(print) | Difference::Changed { found: print, .. } => &print.name,
+        }
+    }
+}
+
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

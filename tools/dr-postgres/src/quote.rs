@@ -90,6 +90,11 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
+/// As [`literal`], in ASCII: it reads the same whatever `client_encoding` is.
+pub fn ascii_literal(text: &str) -> String {
+    if text.is_ascii() { literal(text) } else { format!("U&'{}'", escaped(&text.replace('\'', "''"))) }
+}
+
 /// A statement with every quoted name in ASCII (`U&"\00e9"`), so that it reads the same whatever `client_encoding` is: that
 /// one is the rows'.
 pub fn ascii(statement: &str) -> String {
@@ -125,12 +130,17 @@ fn quoted(name: &str) -> String {
     if name.is_ascii() {
         return format!("\"{name}\"");
     }
-    let escaped = name.chars().map(|char| match char {
+    format!("U&\"{}\"", escaped(name))
+}
+
+/// As it stands between the quotes that `U&` comes before.
+fn escaped(text: &str) -> String {
+    let escape = |char: char| match char {
         '\\' => "\\\\".to_owned(),
         _ if char.is_ascii() => char.to_string(),
         _ => format!("\\+{:06X}", char as u32),
-    });
-    format!("U&\"{}\"", escaped.collect::<String>())
+    };
+    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]
@@ -162,6 +172,7 @@ mod tests {
         assert_eq!(qualified("Üb\"er", "a b"), "\"Üb\"\"er\".\"a b\"");
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal("a\\b'c"), " E'a\\\\b''c'");
+        assert_eq!((ascii_literal("it's"), ascii_literal("é's\\")), ("'it''s'".into(), "U&'\\+0000E9''s\\\\'".into()));
         assert_eq!(folder("public", "a/b.."), "public.a%2Fb%2E%2E");
         let long = folder(&"é".repeat(31), &"é".repeat(31));
         assert_eq!(long.len(), 189);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use dr_pipe::Failure;
 use dr_postgres::Session;
 use dr_postgres::about::TableFacts;
-use dr_postgres::quote::{ascii, literal};
+use dr_postgres::quote::{ascii, ascii_literal};
 
 use crate::copy::Copier;
 use crate::plan::{Run, copy_statement};
@@ -36,17 +36,17 @@ pub fn load(session: &mut Session, copier: &mut Copier<'_>, runs: &[Run<'_>], ta
 
 /// The `WHERE …` that the extension registered for its table here; empty where all its rows are configuration.
 fn condition(session: &mut Session, table: &TableFacts) -> Result<String, Failure> {
-    let rows = session.query(&ascii(&format!(
+    let rows = session.query(&format!(
         "SELECT u.condition FROM pg_catalog.pg_extension e, unnest(e.extconfig, e.extcondition) AS u(relation, condition) \
          WHERE u.relation = pg_catalog.to_regclass({})",
-        literal(&table.into)
-    )))?;
+        ascii_literal(&table.into)
+    ))?;
     Ok(rows.iter().next().and_then(|row| row.get(0)).unwrap_or_default().to_owned())
 }
 
 /// The tables' numbers, each behind those it refers to. Circles stay in the order they came in.
 fn order(session: &mut Session, tables: &[&TableFacts]) -> Result<Vec<usize>, Failure> {
-    let names: Vec<String> = tables.iter().map(|table| format!("pg_catalog.to_regclass({})", literal(&table.into))).collect();
+    let names: Vec<String> = tables.iter().map(|table| format!("pg_catalog.to_regclass({})", ascii_literal(&table.into))).collect();
     let rows = session.query(&format!(
         "WITH tables(oid, number) AS (SELECT * FROM unnest(ARRAY[{}]::oid[]) WITH ORDINALITY) \
          SELECT own.number - 1, other.number - 1 FROM pg_catalog.pg_constraint c JOIN tables own ON own.oid = c.conrelid \

@@ -1,5 +1,6 @@
 //! Restores a dump into a new database and proves it.
 
+mod absent;
 mod analyze;
 mod archive_source;
 mod args;

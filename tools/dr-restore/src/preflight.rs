@@ -39,7 +39,9 @@ impl Cause {
     fn hint(self) -> &'static str {
         match self {
             Cause::Version => "restore into a server of the same major version or a newer one",
-            Cause::Extension => "install the packages of the extensions on the server's host",
+            Cause::Extension => {
+                "install the packages of the extensions on the server's host; --keep-going leaves out what needs them"
+            }
             Cause::Locale => "generate the locale on the server's host and restart the server",
             Cause::Right => "connect as a superuser, or grant what is named; --no-owner leaves owners out",
             Cause::Role => "--globals creates the roles of the backup; with --no-owner and --no-privileges fewer are needed",
@@ -180,6 +182,13 @@ fn rights(needs: &Needs, facts: &Facts, report: &mut Report) {
 }
 
 impl Report {
+    /// Lets a restore that keeps going begin without extensions: the server will refuse what needs them.
+    pub fn without_extensions(&mut self) {
+        for (_, what) in self.missing.extract_if((Cause::Extension, String::new()).., |(cause, _)| *cause == Cause::Extension) {
+            self.warnings.push(format!("{what} is not installed on the server's host: what needs it is left out"));
+        }
+    }
+
     /// Nothing, where nothing is missing.
     ///
     /// # Errors

@@ -37,6 +37,11 @@ impl OnRefusal {
         }
     }
 
+    /// Whether any definition was refused.
+    pub fn has_refused(&self) -> bool {
+        self.refused().is_some_and(|refused| refused > 0)
+    }
+
     /// Runs pg_restore into a database. What it says although it succeeds becomes a warning, and so does every definition that
     /// may be refused, and is.
     ///

@@ -22,11 +22,18 @@ const NAMED: usize = 5;
 /// Nobody else should be in the new database.
 const LOCK_WAIT_SECONDS: u32 = 60;
 
-/// Compares a restored database with the fingerprints of the dump it was made from.
+/// Compares a restored database with the fingerprints of the dump it was made from, but for what is `absent`, which was told of.
 ///
 /// # Errors
 /// 1 where anything differs, naming up to five of the things that do; else as reading the database does.
-pub fn prove(conn: &ConnInfo, about: &About, expected: &[Fingerprint], workers: usize, progress: &Progress) -> Result<(), Failure> {
+pub fn prove(
+    conn: &ConnInfo,
+    about: &About,
+    expected: &[Fingerprint],
+    absent: &HashSet<String>,
+    workers: usize,
+    progress: &Progress,
+) -> Result<(), Failure> {
     // Foreign rows are read only where the dump has some: the proof must not depend on another server otherwise.
     let foreign = foreign_with_rows(conn, about)?;
     let scope = ScopeArgs { include_foreign_data: if foreign { vec!["*".into()] } else { vec![] }, ..ScopeArgs::default() };
@@ -37,7 +44,7 @@ pub fn prove(conn: &ConnInfo, about: &About, expected: &[Fingerprint], workers: 
     let reader = Reader { tool: TOOL, conn, workers, sink: &NoSink, progress };
     let found = reader.read(&mut snapshot, &objects)?.fingerprints;
     let mut differing = differences(expected, &found);
-    differing.retain(counts);
+    differing.retain(|difference| counts(difference) && !absent.contains(difference.name()));
     if differing.is_empty() {
         return Ok(());
     }

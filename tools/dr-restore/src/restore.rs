@@ -1,10 +1,11 @@
 //! The verb: from a backup to a database that is proved, in one order that both kinds of backup share.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal};
 
 use chrono::{DateTime, Utc};
 use dr_pipe::progress::Progress;
-use dr_pipe::record::{self, Record, Restored};
+use dr_pipe::record::{self, Fingerprint, Record, Restored, Subject};
 use dr_pipe::{Exit, Failure, Outcome, warn};
 use dr_postgres::clients::Client;
 use dr_postgres::quote::{identifier, literal};
@@ -19,10 +20,10 @@ use crate::preflight::{self, Needs, Report};
 use crate::program::OnRefusal;
 use crate::prove::prove;
 use crate::schema::Definitions;
-use crate::server::Server;
+use crate::server::{Server, settled};
 use crate::source::{Request, Source};
 use crate::target::{self, HalfMade, Whole};
-use crate::{NAMES_AS_UTF8, TOOL, analyze, globals, large_objects, properties};
+use crate::{NAMES_AS_UTF8, TOOL, absent, analyze, globals, large_objects, properties};
 
 /// The SQLSTATE for a parameter that the server does not know.
 const UNKNOWN_PARAMETER: &str = "42704";
@@ -71,7 +72,7 @@ impl Restore<'_> {
         if !args.preflight {
             target::is_free(&mut self.server, &name, args.existing())?;
         }
-        let plan = Plan::of(about, archive.contents(), workers)?;
+        let mut plan = Plan::of(about, archive.contents(), workers)?;
         if about.server.version / 10_000 > self.server.facts.version / 10_000 {
             // Its definitions could not even be read by a program of the server's version.
             let needs = Needs::of(about, &Needs::default(), left_out, plan.bytes);
@@ -89,8 +90,8 @@ impl Restore<'_> {
         let progress = Progress::new(TOOL, Some(plan.bytes * if self.proves(archive) { 2 } else { 1 }));
         let made = HalfMade::create(&mut self.server, working, args.on_failure(), &creation)?;
         let room = self.server.facts.room.clone();
-        let (whole, ()) =
-            made.complete(|database| room.kept(database, || fill(archive, &plan, &definitions, database, args, &progress)))?;
+        let filling = Filling { archive, definitions: &definitions, on_refusal: self.on_refusal, args, progress: &progress };
+        let (whole, absent) = made.complete(|database| room.kept(database, || filling.fill(&mut plan, database)))?;
         self.finish(archive, &whole, &progress)?;
         progress.finish();
         let kept = target::kept_name(&name, self.started_at, &self.server.databases()?);
@@ -99,7 +100,9 @@ impl Restore<'_> {
             source_database: Some(about.database.clone()),
             backup: archive.backup.clone(),
             taken_at: Some(about.taken_at),
-            tables: Some(about.tables.iter().filter(|table| table.skipped.is_none()).count() as u64),
+            tables: Some(
+                about.tables.iter().filter(|table| table.skipped.is_none() && !absent.contains(&table.into)).count() as u64
+            ),
             rows: Some(plan.rows),
             proved: self.proves(archive),
             kept,
@@ -127,7 +130,11 @@ impl Restore<'_> {
         }
         let client = self.client(foreign.program(), foreign.signed)?;
         let needs = foreign.survey(&client.path, args.left_out())?;
-        verdict(preflight::compare(&needs, &self.server.facts))?;
+        let mut report = preflight::compare(&needs, &self.server.facts);
+        if args.keep_going {
+            report.without_extensions();
+        }
+        verdict(report)?;
         self.server.facts.room.suffices()?;
         if args.preflight {
             return target::is_free(&mut self.server, &name, args.existing()).map(|()| None);
@@ -200,6 +207,9 @@ impl Restore<'_> {
         needs.roles.retain(|role| !offered.contains(role));
         let mut report = preflight::compare(&needs, &self.server.facts);
         report.missing.extend(self.server.knows_locale(&archive.about.properties)?);
+        if self.args.keep_going {
+            report.without_extensions();
+        }
         verdict(report)?;
         if self.args.globals && !self.args.preflight {
             self.create_roles(&script)?;
@@ -229,7 +239,8 @@ impl Restore<'_> {
         let kept = |failure: Failure| failure.leaving(format!("the restored database is kept as {}", whole.name));
         if self.proves(archive) {
             let expected = archive.fingerprints().map_err(kept)?;
-            prove(&whole.conn, &archive.about, &expected, self.args.jobs.workers(), progress).map_err(kept)?;
+            let absent = self.absent(&expected, whole).map_err(kept)?;
+            prove(&whole.conn, &archive.about, &expected, &absent, self.args.jobs.workers(), progress).map_err(kept)?;
         }
         for statement in properties::settings(&whole.name, &archive.about.properties, self.args.left_out()) {
             match self.server.session.execute(&statement) {
@@ -246,6 +257,15 @@ impl Restore<'_> {
             self.server.session.execute(&statement).map_err(Failure::from).map_err(kept)?;
         }
         self.tell_of_collation_drift(archive, whole)
+    }
+
+    /// What of these is not there, where definitions were refused.
+    fn absent(&self, expected: &[Fingerprint], whole: &Whole) -> Result<HashSet<String>, Failure> {
+        if !self.on_refusal.has_refused() {
+            return Ok(HashSet::new());
+        }
+        let named = |print: &&Fingerprint| matches!(print.subject, Subject::Table | Subject::Sequence);
+        absent::among(&mut settled(&whole.conn)?, expected.iter().filter(named).map(|print| &*print.name))
     }
 
     /// Indexes were built anew, so another version of the collation library harms nothing here; but text may sort otherwise.
@@ -265,31 +285,46 @@ impl Restore<'_> {
     }
 }
 
-/// Puts everything into the new database.
-fn fill(
-    archive: &Archive,
-    plan: &Plan<'_>,
-    definitions: &Definitions<'_>,
-    database: &HalfMade,
-    args: &Args,
-    progress: &Progress,
-) -> Result<(), Failure> {
-    let workers = args.jobs.workers();
-    let mut session = Session::connect(&database.conn, TOOL)?;
-    settings::for_restoring(&mut session)?;
-    session.execute(NAMES_AS_UTF8)?;
-    if archive.about.scope.partial {
-        definitions.schemas(&mut session, &archive.about)?;
+/// With what a new database is filled.
+struct Filling<'a> {
+    archive: &'a Archive,
+    definitions: &'a Definitions<'a>,
+    on_refusal: &'a OnRefusal,
+    args: &'a Args,
+    progress: &'a Progress,
+}
+
+impl Filling<'_> {
+    /// Puts everything into the new database. Gives the tables whose definitions were refused, and takes their rows out of the plan.
+    fn fill(&self, plan: &mut Plan<'_>, database: &HalfMade) -> Result<HashSet<String>, Failure> {
+        let Filling { archive, definitions, args, progress, .. } = *self;
+        let (workers, tables) = (args.jobs.workers(), &archive.about.tables);
+        let mut session = Session::connect(&database.conn, TOOL)?;
+        settings::for_restoring(&mut session)?;
+        session.execute(NAMES_AS_UTF8)?;
+        if archive.about.scope.partial {
+            definitions.schemas(&mut session, &archive.about)?;
+        }
+        definitions.pre_data(&database.conn)?;
+        let mut absent = HashSet::new();
+        if self.on_refusal.has_refused() {
+            absent = absent::among(&mut session, tables.iter().map(|table| &*table.into))?;
+            absent::leave_out(plan, tables, &absent);
+        }
+        large_objects::create(&mut session, archive, plan, args.left_out())?;
+        let done = Loader { archive, plan, definitions, database, workers, progress }.load()?;
+        match archive.script("sequences.sql")? {
+            Some(script) if self.on_refusal.has_refused() => absent::sequences(&mut session, &script)?,
+            Some(script) => drop(session.execute(&script).map_err(|error| Failure::from(error).within("sequences.sql"))?),
+            None => {}
+        }
+        drop(session);
+        definitions.rest(&database.conn, &done, workers)?;
+        if !args.no_analyze {
+            analyze::analyze(&database.conn, workers)?;
+        }
+        Ok(absent)
     }
-    definitions.pre_data(&database.conn)?;
-    large_objects::create(&mut session, archive, plan, args.left_out())?;
-    let done = Loader { archive, plan, definitions, database, workers, progress }.load()?;
-    if let Some(sequences) = archive.script("sequences.sql")? {
-        session.execute(&sequences).map_err(|error| Failure::from(error).within("sequences.sql"))?;
-    }
-    drop(session);
-    definitions.rest(&database.conn, &done, workers)?;
-    if args.no_analyze { Ok(()) } else { analyze::analyze(&database.conn, workers) }
 }
 
 fn verdict(report: Report) -> Result<(), Failure> {

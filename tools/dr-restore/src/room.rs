@@ -6,8 +6,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use dr_pipe::{Exit, Failure};
+use dr_postgres::Session;
 use dr_postgres::conninfo::Address;
-use dr_postgres::{Session, quote};
 
 use crate::target::HalfMade;
 
@@ -38,9 +38,8 @@ impl Room {
         )?;
         let mut directories: Vec<_> = rows.iter().filter_map(|row| Some(PathBuf::from(row.get(0)?))).collect();
         if !directories.is_empty() {
-            let tablespaces = session.query(&quote::ascii(
-                "SELECT l FROM pg_catalog.pg_tablespace, pg_catalog.pg_tablespace_location(oid) AS l WHERE l <> ''",
-            ))?;
+            let tablespaces = session
+                .query("SELECT l FROM pg_catalog.pg_tablespace, pg_catalog.pg_tablespace_location(oid) AS l WHERE l <> ''")?;
             directories.extend(tablespaces.iter().filter_map(|row| Some(PathBuf::from(row.get(0)?))));
         }
         Ok(Room { directories })

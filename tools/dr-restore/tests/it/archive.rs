@@ -341,6 +341,9 @@ fn a_table_that_a_script_of_an_extension_fills_holds_what_the_dump_held() {
          INSERT INTO thing VALUES (10, 2);
          SELECT pg_catalog.pg_extension_config_dump('thing', '');
          SELECT pg_catalog.pg_extension_config_dump('kind', 'WHERE own');
+         CREATE TABLE \"größe\" (own boolean, x integer);
+         INSERT INTO \"größe\" VALUES (false, 1), (true, 2);
+         SELECT pg_catalog.pg_extension_config_dump('\"größe\"', 'WHERE own');
          CREATE SEQUENCE number; SELECT pg_catalog.pg_extension_config_dump('number', '');",
     )
     .expect("a script");
@@ -350,6 +353,7 @@ fn a_table_that_a_script_of_an_extension_fills_holds_what_the_dump_held() {
          \\connect extended
          CREATE EXTENSION dr_test;
          DELETE FROM thing; DELETE FROM kind WHERE id = 3; INSERT INTO kind VALUES (4, true); INSERT INTO thing VALUES (11, 4), (12, 2);
+         UPDATE \"größe\" SET x = 3 WHERE own;
          SELECT setval('number', 7)",
     );
     let archive = place.dr_dump(&["extended"]);
@@ -357,6 +361,7 @@ fn a_table_that_a_script_of_an_extension_fills_holds_what_the_dump_held() {
     let binary = place.dr_dump(&["--binary", "extended"]);
     run(&mut place.restore(&["--into", "binary"]), &binary).record();
     assert_eq!(rows(&place.server, "binary"), rows(&place.server, "extended"));
+    assert_eq!(place.server.psql("new", "SELECT string_agg(x::text, ' ' ORDER BY x) FROM \"größe\""), "1 3");
     std::fs::remove_file(&control).expect("it is there");
     let missing = run(&mut place.restore(&["--into", "other"]), &archive);
     assert_eq!(ran.record()["proved"].as_bool(), Some(true));

@@ -286,6 +286,42 @@ fn what_the_server_refuses_ends_a_restore_unless_it_is_to_keep_going() {
 }
 
 #[test]
+fn a_server_without_an_extension_gets_what_does_not_need_it_where_it_is_to_keep_going() {
+    let (place, other) = (Place::new(15), Place::new(16));
+    let database = "CREATE DATABASE odd TEMPLATE template0; \\connect odd\n
+        CREATE EXTENSION hstore; CREATE EXTENSION fuzzystrmatch;
+        CREATE TABLE plain (id serial PRIMARY KEY, x text);
+        INSERT INTO plain (x) SELECT n FROM generate_series(1, 50) n;
+        CREATE SCHEMA \"größe\";
+        CREATE TABLE \"größe\".bags (id serial PRIMARY KEY, bag public.hstore, plain integer REFERENCES plain);
+        CREATE INDEX ON \"größe\".bags USING gin (bag);
+        INSERT INTO \"größe\".bags (bag, plain) SELECT 'a=>1', n FROM generate_series(1, 40) n;
+        CREATE VIEW told AS SELECT bag -> 'a' FROM \"größe\".bags;
+        CREATE TABLE far (x text) PARTITION BY RANGE (levenshtein(x, 'abc'));
+        CREATE TABLE near PARTITION OF far FOR VALUES FROM (0) TO (9);
+        INSERT INTO far VALUES ('abd');";
+    place.server.psql("postgres", database);
+    for dump in [place.file("odd.tar.zst", place.dr_dump(&["odd"])), place.file("odd.dump", place.pg_dump(&["-Fc", "odd"]))] {
+        let ran = run(&mut other.restore(&[&dump, "--into", "new"]), b"");
+        assert!(ran.ends(78).contains("--keep-going leaves out what needs them; nothing was written"), "{}", ran.stderr);
+        let ran = run(&mut other.restore(&[&dump, "--into", "new", "--keep-going"]), b"");
+        let said = ran.ends(1);
+        assert!(said.contains("left out: CREATE TABLE \"größe\".bags"), "{said}");
+        let there = "SELECT (SELECT count(*) FROM plain), (SELECT count(*) FROM near), nextval('plain_id_seq'), to_regclass('far')";
+        assert_eq!(other.server.psql("new", there), "50|1|51|");
+        if dump.ends_with(".zst") {
+            assert!(said.contains("left out: the 40 rows of \"größe\".\"bags\", which is not there"), "{said}");
+            let record: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("a record");
+            assert_eq!(
+                (record["tables"].as_u64(), record["rows"].as_u64(), record["proved"].as_bool()),
+                (Some(2), Some(51), Some(true))
+            );
+        }
+        other.server.psql("postgres", "DROP DATABASE new");
+    }
+}
+
+#[test]
 fn rows_that_are_refused_end_a_restore_that_keeps_going() {
     let place = Place::new(15);
     let database = "CREATE DATABASE odd TEMPLATE template0; \\connect odd\n
