@@ -112,7 +112,9 @@ impl Dump<'_> {
     }
 
     fn has_tables(&self) -> Result<(), Failure> {
-        let may_be_empty = self.args.allow_empty || self.args.schema_only;
+        // Sequences that were asked for by name have values of their own.
+        let sequences = self.args.scope.selects() && self.about.sequences > 0;
+        let may_be_empty = self.args.allow_empty || self.args.schema_only || sequences;
         if may_be_empty || !self.about.tables.is_empty() { Ok(()) } else { Err(empty(&self.about, "has no tables")) }
     }
 

@@ -172,7 +172,7 @@ fn refuse_the_impossible(session: &mut Session, relations: &[Relation], scope: &
         return Err(Failure::new(
             Exit::Missing,
             "no table or sequence matches the patterns",
-            "patterns are those of pg_dump: quote names with upper-case letters",
+            "patterns are those of pg_dump: quote names with upper-case letters; views have no rows: name their tables, too",
         ));
     }
     let missing = relations::unreadable(session, relations)?;

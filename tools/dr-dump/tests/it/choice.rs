@@ -107,6 +107,9 @@ fn a_database_without_tables_or_patterns_that_match_nothing_are_no_backup() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(66), 0), "{args:?}: {}", text(&output));
     }
     Dump::make(&server, &["--allow-empty", "postgres"]);
+    // A sequence that is asked for is a backup of its value.
+    server.psql("postgres", "CREATE SEQUENCE s; SELECT setval('s', 77)");
+    assert!(Dump::make(&server, &["-t", "s", "postgres"]).read("sequences.sql").contains("77, true"));
     server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS x; ANALYZE t; DELETE FROM t");
     let output = dr_dump(&server).arg("postgres").output().unwrap();
     assert_eq!(output.status.code(), Some(66), "{}", text(&output));
