@@ -112,6 +112,20 @@ grep -c "\"succeeded\":false" /var/lib/dr/runs-main.jsonl'
     [ "${lines[-1]}" = 1 ]
 }
 
+@test "a job that finds no server is run again by itself" {
+    run -0 in_box '
+set_up_host
+mkdir -p /etc/systemd/system/dr-backup@main.service.d
+printf "[Service]\nRestartSec=1s\n" >/etc/systemd/system/dr-backup@main.service.d/soon.conf
+systemctl daemon-reload
+echo "PGPORT=1" >>/etc/dr/main.env
+! start dr-backup@main
+sed -i "\$d" /etc/dr/main.env
+timeout 60 sh -c "until grep -q \"\\\"succeeded\\\":true\" /var/lib/dr/runs-main.jsonl; do sleep 0.1; done"'
+    echo "$output"
+    [[ $output == *"dr-backup@main exit-code 69"* ]]
+}
+
 @test "what runs all the time says itself when it does" {
     run -0 in_box '
 set_up_host
