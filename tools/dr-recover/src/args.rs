@@ -209,7 +209,7 @@ impl TargetArgs {
             TargetArgs { target: Some(Ends::Immediate), .. } => Aim::Immediate,
             _ => Aim::Latest,
         };
-        Target { aim, inclusive: !self.exclusive, timeline: self.timeline, promotes: self.target_action == Action::Promote }
+        Target { aim, inclusive: !self.exclusive, timeline: self.timeline, follows: false }
     }
 }
 

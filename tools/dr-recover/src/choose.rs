@@ -14,6 +14,9 @@ use crate::target::{Aim, Target};
 use crate::timed::{Timed, judge};
 use dr_wal::window::{Blocked, Limit, Point, Reach, TimelineChoice, Way};
 
+/// How many segments are asked by when all that was committed is in them: the last ones may be streamed, and say nothing.
+const ASKED: usize = 16;
+
 /// How a refusal ends.
 const NOTHING: &str = "nothing was written";
 
@@ -156,7 +159,7 @@ impl Asked<'_> {
                 chosen.at_least = last.record.map_or(chosen.base.stop, |(_, end)| end.max(chosen.base.stop));
                 // Where the newest timeline has only its history, PostgreSQL would go on with the older one's segment of that
                 // number, beyond the fork: into what the newer one was to undo.
-                if !self.target.promotes || chosen.unreached().is_some() {
+                if !self.target.follows || chosen.unreached().is_some() {
                     self.stop_at_last(&mut chosen, &last);
                 }
             }
@@ -182,14 +185,23 @@ impl Asked<'_> {
     }
 
     fn settle_time(&self, chosen: &mut Chosen, at: DateTime<Utc>, last: &Last) -> Result<(), Failure> {
-        let end = chosen.reach.segments.last().filter(|_| chosen.reach.resumes.is_none());
-        let as_of = end.map_or(Ok(None), |name| self.survey.as_of(name))?;
+        let as_of = self.as_of(chosen)?;
         match judge(at, self.target.inclusive, last, as_of) {
             Timed::Stops => chosen.goal = Goal::Time(at),
             Timed::Idle => self.stop_at_last(chosen, last),
             Timed::Beyond => return Err(self.beyond(chosen, last)),
         }
         Ok(())
+    }
+
+    /// By when all that was committed is in the WAL, as the last of its segments says of which anybody knows: pieces say nothing.
+    fn as_of(&self, chosen: &Chosen) -> Result<Option<DateTime<Utc>>, Failure> {
+        for name in chosen.reach.segments.iter().rev().take(ASKED) {
+            if let Some(at) = self.survey.as_of(name)? {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     fn settle_lsn(&self, chosen: &mut Chosen, lsn: Lsn, last: &Last) -> Result<(), Failure> {
@@ -378,7 +390,7 @@ impl Asked<'_> {
         }
         let before = chosen.way.legs.iter().rev().skip(1).map(|leg| SegmentName { timeline: leg.timeline, ..chosen.reach.missing });
         let partial = before.map(WalName::Partial).find(|name| self.survey.has(name));
-        if let (Goal::End, Some(name)) = (&chosen.goal, partial) {
+        if let (Aim::Latest, Some(name)) = (&self.target.aim, partial) {
             warn(TOOL, format!("{name} may hold later transactions: see dr-recover(1), CAVEATS"));
         }
         for (location, failure) in &self.survey.unreachable {

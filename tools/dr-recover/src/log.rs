@@ -1,11 +1,12 @@
 //! Which moments does the WAL hold? Segments are read back from the end, several at once, only as far as a question needs.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use dr_pipe::Failure;
-use dr_wal::stamps::{self, Scan, Stamp, What};
+use dr_wal::stamps::{self, Begun, Scan, Stamp, What};
 use dr_wal::{Lsn, SegmentName};
 
 use crate::survey::Survey;
@@ -42,9 +43,10 @@ impl<'s> Log<'s> {
     pub fn last(&self, segments: &[SegmentName]) -> Result<Last, Failure> {
         let mut last = Last::default();
         // The last one is enough where anything happens at all.
-        let (before, end) = segments.split_at(segments.len().saturating_sub(1));
-        for batch in std::iter::once(end).chain(before.rchunks(self.jobs)) {
-            for scan in self.scans(batch)?.iter().rev() {
+        let mut end = segments.len();
+        for step in std::iter::once(1).chain(std::iter::repeat(self.jobs)) {
+            let begin = end.saturating_sub(step);
+            for scan in self.scans(segments, begin..end)?.iter().rev() {
                 if let (None, Some(begins)) = (last.record, scan.last) {
                     last.record = Some((begins, scan.end));
                 }
@@ -53,6 +55,10 @@ impl<'s> Log<'s> {
                 if last.ended.is_some() {
                     return Ok(last);
                 }
+            }
+            end = begin;
+            if end == 0 {
+                break;
             }
         }
         Ok(last)
@@ -63,12 +69,15 @@ impl<'s> Log<'s> {
     /// # Errors
     /// As reading them.
     pub fn find(&self, segments: &[SegmentName], wanted: impl Fn(&What) -> bool) -> Result<Option<(SegmentName, Stamp)>, Failure> {
-        for batch in segments.rchunks(self.jobs) {
-            for (name, scan) in batch.iter().zip(self.scans(batch)?).rev() {
+        let mut end = segments.len();
+        while end > 0 {
+            let begin = end.saturating_sub(self.jobs);
+            for (name, scan) in segments[begin..end].iter().zip(self.scans(segments, begin..end)?).rev() {
                 if let Some(stamp) = scan.stamps.iter().rev().find(|stamp| wanted(&stamp.what)) {
                     return Ok(Some((*name, stamp.clone())));
                 }
             }
+            end = begin;
         }
         Ok(None)
     }
@@ -79,9 +88,12 @@ impl<'s> Log<'s> {
     /// As reading them.
     pub fn first_end(&self, segments: &[SegmentName], from: Lsn) -> Result<Option<DateTime<Utc>>, Failure> {
         // The first one is enough where anything happens at all.
-        let (begin, behind) = segments.split_at(segments.len().min(1));
-        for batch in std::iter::once(begin).chain(behind.chunks(self.jobs)) {
-            for scan in self.scans(batch)? {
+        let (mut begin, mut step) = (0, 1);
+        while begin < segments.len() {
+            let end = segments.len().min(begin + step);
+            let scans = self.scans(segments, begin..end)?;
+            (begin, step) = (end, self.jobs);
+            for scan in scans {
                 if let Some(stamp) = scan.stamps.iter().find(|stamp| stamp.lsn >= from && ends_transaction(stamp)) {
                     return Ok(Some(stamp.at));
                 }
@@ -95,12 +107,32 @@ impl<'s> Log<'s> {
         self.creations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The scans of a few segments, made at once.
-    fn scans(&self, batch: &[SegmentName]) -> Result<Vec<Arc<Scan>>, Failure> {
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = batch.iter().map(|name| scope.spawn(|| self.scan(name))).collect();
+    /// The scans of a few of these segments, which follow each other, made at once.
+    fn scans(&self, segments: &[SegmentName], which: Range<usize>) -> Result<Vec<Arc<Scan>>, Failure> {
+        let scans: Result<Vec<_>, Failure> = std::thread::scope(|scope| {
+            let threads: Vec<_> = segments[which.clone()].iter().map(|name| scope.spawn(|| self.scan(name))).collect();
             threads.into_iter().map(|thread| thread.join().expect("a panic ends the process")).collect()
-        })
+        });
+        which.zip(scans?).map(|(at, scan)| self.completed(&segments[..at], scan)).collect()
+    }
+
+    /// A scan with the record that began in the segments `before`, if it ends there.
+    fn completed(&self, before: &[SegmentName], scan: Arc<Scan>) -> Result<Arc<Scan>, Failure> {
+        if scan.rest.is_none() {
+            return Ok(scan);
+        }
+        let Some((whole, creations)) = self.left(before)?.and_then(|begun| scan.completed(&begun)) else { return Ok(scan) };
+        self.creations.lock().unwrap_or_else(PoisonError::into_inner).extend(creations.iter().map(|creation| creation.lsn));
+        Ok(Arc::new(whole))
+    }
+
+    /// The record that is unfinished where these segments end; one of hundreds of megabytes goes through several.
+    fn left(&self, segments: &[SegmentName]) -> Result<Option<Begun>, Failure> {
+        let Some((last, before)) = segments.split_last() else { return Ok(None) };
+        let scan = self.scan(last)?;
+        let goes_through = scan.begun.is_none() && scan.rest.is_some();
+        let left = if goes_through { self.left(before)? } else { None };
+        Ok(scan.leaves(left.as_ref()))
     }
 
     fn scan(&self, name: &SegmentName) -> Result<Arc<Scan>, Failure> {

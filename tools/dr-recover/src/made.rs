@@ -32,7 +32,7 @@ pub fn suspected(chosen: &Chosen, ours: &[Tablespace], system: Option<&str>, ent
 }
 
 /// The tablespaces that are made between the beginning of the base and the target. Reads all WAL between them, `at_once` segments at
-/// a time. A record that goes on in the next segment is not seen.
+/// a time.
 ///
 /// # Errors
 /// As reading it.
@@ -41,14 +41,20 @@ pub fn creations(chosen: &Chosen, survey: &Survey<'_>, archive: &Archive, at_onc
     let (inside, fetched) = segments.split_at(chosen.reach.inside.min(segments.len()));
     let count = segments.len();
     warn(TOOL, format!("tablespaces were made after {}: {count} segments of WAL are read, to know where", chosen.base.name));
-    let mut made = Vec::new();
+    let (mut made, mut begun) = (Vec::new(), None);
     for batch in inside.chunks(at_once).chain(fetched.chunks(at_once)) {
         let read = |name: &SegmentName| scan(name, inside.contains(name).then_some(archive), survey);
         let scans: Result<Vec<_>, Failure> = std::thread::scope(|scope| {
             let threads: Vec<_> = batch.iter().map(|name| scope.spawn(move || read(name))).collect();
             threads.into_iter().map(|thread| thread.join().expect("a panic ends the process")).collect()
         });
-        for (scan, creations) in scans? {
+        for (mut scan, mut creations) in scans? {
+            let left = scan.leaves(begun.as_ref());
+            if let Some((whole, more)) = begun.and_then(|begun| scan.completed(&begun)) {
+                scan = whole;
+                creations.splice(0..0, more);
+            }
+            begun = left;
             let end = end(chosen, &scan);
             let on_the_way =
                 |lsn: Lsn| lsn >= chosen.base.start && end.is_none_or(|end| lsn < end || lsn == end && chosen.inclusive);

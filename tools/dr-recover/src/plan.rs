@@ -8,7 +8,7 @@ use dr_wal::stamps::Creation;
 use dr_wal::{Lsn, Planned as Seen, SegmentRange, SegmentSize, Timeline};
 
 use crate::TOOL;
-use crate::args::{Action, Args};
+use crate::args::Args;
 use crate::choose::{Chosen, choose};
 use crate::log::Log;
 use crate::made;
@@ -60,7 +60,7 @@ pub fn plan<'a>(args: &'a Args, identities: Option<&'a Identities>) -> Result<Pl
     let proof = Proof { identities, trusted, prefer_content: args.prefer_content.clone() };
     let mut survey = Survey::take(&args.from.from, &args.store, &args.cluster, proof, !args.no_partial)?;
     let points = points(&entries, &mut survey)?;
-    let target = Target { promotes: args.target.target_action == Action::Promote || args.standby, ..args.target.target() };
+    let target = Target { follows: args.standby, ..args.target.target() };
     if args.standby && target.aim != Aim::Latest {
         return Err(Failure::new(
             Exit::Usage,

@@ -105,7 +105,9 @@ impl<'a> Survey<'a> {
     pub fn as_of(&self, segment: &SegmentName) -> Result<Option<DateTime<Utc>>, Failure> {
         let (name, mut latest, mut failed) = (WalName::Segment(*segment), None, None);
         for (store, inventory) in &self.stores {
-            let Some(item) = inventory.files.get(&name).filter(|item| is_good(item) && !item.is_conflict()) else { continue };
+            let Some(item) = inventory.files.get(&name).filter(|item| is_good(item) && item.contents().len() == 1) else {
+                continue;
+            };
             match Shelf::new(store, self.cluster).claims_of(item, &name, &self.proof.trusted) {
                 Ok(claims) => latest = latest.max(claims.iter().filter_map(|claim| claim.as_of).max()),
                 Err(error) => failed = failed.or(Some(Failure::from(error))),

@@ -15,8 +15,9 @@ pub struct Target {
     pub inclusive: bool,
     /// The timeline.
     pub timeline: TimelineChoice,
-    /// Whether the server becomes a primary there. Else it must be told a point to stop at, be it the end.
-    pub promotes: bool,
+    /// Whether the server follows the archive, as a standby does. Else it is told a point to stop at, be it the end: PostgreSQL alone
+    /// takes the first record that it cannot read for the end, and opens the database there.
+    pub follows: bool,
 }
 
 /// A point in the history of a cluster.

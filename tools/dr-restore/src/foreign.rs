@@ -146,6 +146,7 @@ impl Foreign {
     /// What the program said first.
     pub fn restore(&self, with: &Means<'_>, conn: &ConnInfo, left_out: LeftOut) -> Result<(), Failure> {
         let &Means { program, jobs, on_refusal, progress } = with;
+        let jobs = on_refusal.jobs(jobs);
         if self.is_script() {
             return self.run_script(program, conn, progress);
         }

@@ -64,6 +64,8 @@ pub struct Needs {
     pub owner: Option<String>,
     /// Tablespaces that must exist.
     pub tablespaces: BTreeSet<String>,
+    /// Whether a table forces row security upon its owner, who then cannot read all of its rows, to prove them.
+    pub forced_row_security: bool,
     /// Kinds of objects that only a superuser can make.
     pub superuser_objects: BTreeSet<String>,
     /// Bytes of data before compression; none where nobody knows.
@@ -173,6 +175,11 @@ fn rights(needs: &Needs, facts: &Facts, report: &mut Report) {
     if !facts.may_create_databases {
         report.missing.insert((Cause::Right, format!("CREATEDB for role {}", facts.user)));
     }
+    if needs.forced_row_security && !facts.bypasses_row_security {
+        let message =
+            format!("BYPASSRLS for role {}, to prove tables that force row security (--no-prove goes without)", facts.user);
+        report.missing.insert((Cause::Right, message));
+    }
     for kind in &needs.superuser_objects {
         report.missing.insert((Cause::Right, format!("superuser to create {kind}")));
     }
@@ -220,6 +227,7 @@ mod tests {
             version: 150_018,
             user: "me".into(),
             superuser: true,
+            bypasses_row_security: false,
             may_create_databases: true,
             roles: set(["me".into(), "owner".into()]),
             member_of: set(["me".into()]),
@@ -237,6 +245,7 @@ mod tests {
             roles: set(["owner".into()]),
             owner: Some("owner".into()),
             tablespaces: set(["fast".into()]),
+            forced_row_security: false,
             superuser_objects: BTreeSet::new(),
             data_bytes: Some(80 << 20),
         }

@@ -37,6 +37,11 @@ impl OnRefusal {
         }
     }
 
+    /// How many of its workers pg_restore may have: their errors come in pieces, between each other's, and are to be told apart.
+    pub fn jobs(&self, jobs: usize) -> usize {
+        if matches!(self, OnRefusal::Fail) { jobs } else { 1 }
+    }
+
     /// Whether any definition was refused.
     pub fn has_refused(&self) -> bool {
         self.refused().is_some_and(|refused| refused > 0)

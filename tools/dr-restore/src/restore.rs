@@ -129,7 +129,7 @@ impl Restore<'_> {
             target::is_free(&mut self.server, &name, args.existing())?;
         }
         let client = self.client(foreign.program(), foreign.signed)?;
-        let needs = foreign.survey(&client.path, args.left_out())?;
+        let needs = Needs { forced_row_security: false, ..foreign.survey(&client.path, args.left_out())? };
         let mut report = preflight::compare(&needs, &self.server.facts);
         if args.keep_going {
             report.without_extensions();
@@ -205,6 +205,7 @@ impl Restore<'_> {
         let script = if self.args.globals { archive.script("globals.sql")?.unwrap_or_default() } else { String::new() };
         let offered = globals::roles(&script)?;
         needs.roles.retain(|role| !offered.contains(role));
+        needs.forced_row_security &= self.proves(archive);
         let mut report = preflight::compare(&needs, &self.server.facts);
         report.missing.extend(self.server.knows_locale(&archive.about.properties)?);
         if self.args.keep_going {

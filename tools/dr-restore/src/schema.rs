@@ -126,7 +126,7 @@ impl<'a> Definitions<'a> {
     /// As [`OnRefusal::pg_restore`].
     pub fn rest(&self, conn: &ConnInfo, done: &HashSet<u32>, jobs: usize) -> Result<(), Failure> {
         let [rest, last] = self.post_data.rest(done);
-        let jobs = if self.misplaced { 1 } else { jobs };
+        let jobs = if self.misplaced { 1 } else { self.on_refusal.jobs(jobs) };
         let options = format!("-c max_parallel_maintenance_workers={jobs}");
         let restored = self.listed(conn, &rest, jobs, &options).and_then(|()| self.listed(conn, &last, 1, ""));
         restored.map_err(|failure| failure.within("definitions after the rows"))

@@ -135,6 +135,7 @@ impl Survey {
             ["alter", "table", .., "cluster", "on", name] | ["alter", "table", .., "identity", "using", "index", name] => {
                 self.marked.extend(first_word(name));
             }
+            ["alter", "table", .., "force", "row", "level", "security"] => self.needs.forced_row_security = true,
             ["alter", "table", ref rest @ ..] => self.exclusion(rest),
             ["set", "default_tablespace", "=", name, ..] if name != "'" => {
                 self.needs.tablespaces.insert(name.trim_start_matches('\'').to_owned());
@@ -238,7 +239,7 @@ mod tests {
             CREATE INDEX by_name ON s.t USING btree (name);\nCREATE UNIQUE INDEX \"Within it\" ON ONLY s.t USING gin (using);\n\
             ALTER TABLE ONLY s.t\n    ADD CONSTRAINT apart EXCLUDE USING gist (room WITH =);\n\
             ALTER TABLE s.t CLUSTER ON by_name;\nALTER TABLE ONLY s.t REPLICA IDENTITY USING INDEX \"Within it\";\n\
-            CREATE POLICY q ON s.t USING (true);\nCREATE EVENT TRIGGER e ON sql_drop\n   EXECUTE FUNCTION f();\n\
+            ALTER TABLE ONLY s.t FORCE ROW LEVEL SECURITY;\nCREATE POLICY q ON s.t USING (true);\nCREATE EVENT TRIGGER e ON sql_drop\n   EXECUTE FUNCTION f();\n\
             ALTER DEFAULT PRIVILEGES FOR ROLE boss IN SCHEMA s GRANT SELECT ON TABLES TO reader;\n\
             -- PostgreSQL database dump complete\n\\unrestrict k1\n";
         let survey = survey(script).unwrap();
@@ -246,6 +247,7 @@ mod tests {
         assert_eq!(survey.marked, HashSet::from(["by_name".to_owned(), "Within".to_owned()]));
         let needs = survey.needs;
         assert_eq!(needs.roles.into_iter().collect::<Vec<_>>(), ["An owner", "boss", "one", "reader", "two 2"]);
+        assert!(needs.forced_row_security);
         assert_eq!(needs.superuser_objects.into_iter().collect::<Vec<_>>(), ["event triggers"]);
         assert_eq!(needs.extensions.into_iter().collect::<Vec<_>>(), [("citext".to_owned(), None)]);
         assert_eq!(needs.tablespaces.into_iter().collect::<Vec<_>>(), ["fast"]);

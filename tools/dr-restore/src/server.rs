@@ -31,6 +31,8 @@ pub struct Facts {
     pub user: String,
     /// Whether that is a superuser.
     pub superuser: bool,
+    /// Whether row security means nothing to it.
+    pub bypasses_row_security: bool,
     /// Whether it may create databases.
     pub may_create_databases: bool,
     /// All roles.
@@ -209,14 +211,16 @@ pub fn settled(conn: &ConnInfo) -> Result<Session, Failure> {
 fn facts(session: &mut Session) -> Result<Facts, Failure> {
     let version = session.server_version();
     let rows =
-        session.query("SELECT rolname, rolsuper, rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")?;
+        session.query("SELECT rolname, rolsuper, rolcreatedb OR rolsuper, rolbypassrls OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")?;
     let role = rows.one()?;
     let (user, superuser, may_create_databases) = (role.text(0)?.to_owned(), role.flag(1)?, role.flag(2)?);
+    let bypasses_row_security = role.flag(3)?;
     let room = Room::of(session)?;
     Ok(Facts {
         version,
         user,
         superuser,
+        bypasses_row_security,
         may_create_databases,
         roles: names(session, "SELECT rolname FROM pg_catalog.pg_roles")?,
         member_of: names(session, "SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')")?,

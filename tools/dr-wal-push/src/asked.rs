@@ -13,6 +13,9 @@ use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 use serde::{Deserialize, Serialize};
 
+/// How many processes may stand between the server and this one, at most: its archiver, shells, and whatever else calls.
+const GENERATIONS: usize = 32;
+
 /// A file of WAL in its place.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -94,13 +97,21 @@ impl Asked {
     }
 
     /// By when all that was committed is in this segment or before it: when the server wrote to it last, as a commit in the next one is
-    /// not acknowledged before. None where no server runs in the directory above, or one that gets its WAL from another.
+    /// not acknowledged before. None where it was not the server in the directory above that has called, or where that one got the
+    /// segment from another: it is a standby, or was one when the segment's timeline went on.
     pub fn as_of(&self, identity: &Identity) -> Option<DateTime<Utc>> {
-        self.segment()?;
-        let data = self.path.parent()?.parent()?;
-        let there = |name: &str| data.join(name).exists();
-        let is_primary = there("postmaster.pid") && !there("standby.signal") && !there("recovery.signal");
-        is_primary.then(|| i64::try_from(identity.modified_ns).ok().map(DateTime::from_timestamp_nanos))?
+        let timeline = self.segment()?.timeline;
+        let folder = self.path.parent()?;
+        let data = folder.parent()?;
+        let server = std::fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()?;
+        let is_standby = ["standby.signal", "recovery.signal"].iter().any(|name| data.join(name).exists());
+        if is_standby || !is_below(server) {
+            return None;
+        }
+        let names = std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let newest = names.filter_map(|name| if let WalName::History(timeline) = name { Some(timeline) } else { None }).max();
+        let at = i64::try_from(identity.modified_ns).ok().map(DateTime::from_timestamp_nanos);
+        at.filter(|_| newest.is_none_or(|newest| newest <= timeline))
     }
 
     /// The segment that it is; none for the other files of WAL.
@@ -127,4 +138,14 @@ impl Asked {
         }
         ready
     }
+}
+
+/// Whether a process is one that this one comes from.
+fn is_below(server: u32) -> bool {
+    let parent = |process: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // Behind the name, which may hold anything, stand the state and the parent.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    std::iter::successors(Some(std::process::id()), parent).take(GENERATIONS).any(|process| process == server)
 }

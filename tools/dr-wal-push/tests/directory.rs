@@ -32,14 +32,20 @@ fn every_kind_of_file_is_kept_under_its_name() {
 #[test]
 fn a_claim_says_by_when_all_was_in_the_segment_where_a_primary_runs() {
     // Not where nobody runs, and not where WAL comes late, from another server.
-    for (there, known) in [
-        (&[][..], false),
-        (&["postmaster.pid"], true),
-        (&["postmaster.pid", "standby.signal"], false),
-        (&["standby.signal"], false),
+    let ours = std::process::id();
+    let mut other = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+    for (server, there, known) in [
+        (None, &[][..], false),
+        (Some(ours), &[], true),
+        (Some(ours), &["standby.signal"], false),
+        (Some(ours), &["pg_wal/00000001.history"], true),
+        // What was promoted has the older timeline's from another, and a copy of a directory that of a server that is no more.
+        (Some(ours), &["pg_wal/00000003.history"], false),
+        (Some(other.id()), &[], false),
     ] {
         let world = World::new();
         there.iter().for_each(|name| fs::write(world.path("data").join(name), "").unwrap());
+        server.iter().for_each(|pid| fs::write(world.path("data/postmaster.pid"), format!("{pid}\n/data\n")).unwrap());
         world.ready(&name(1), &segment(1, 1));
         let written = fs::File::open(world.wal(&name(1))).unwrap();
         written.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_micros(1_700_000_000_000_001)).unwrap();
@@ -49,6 +55,7 @@ fn a_claim_says_by_when_all_was_in_the_segment_where_a_primary_runs() {
         assert_eq!(claim.contains(r#""as_of":"2023-11-14T22:13:20.000001Z""#), known, "{there:?}: {claim}");
         assert_eq!(claim.contains("as_of"), known);
     }
+    other.kill().and_then(|()| other.wait()).unwrap();
 }
 
 #[test]

@@ -79,7 +79,9 @@ impl Connection {
 
     /// Streams one timeline; the next one, or why it is over.
     fn stream(&mut self, link: &Link<'_>, receiver: &mut Receiver<'_>, at: Place) -> Result<Result<NextTimeline, End>, Trouble> {
-        receiver.begin(at, self.session.parameter("in_hot_standby") == Some("off"));
+        // What a standby has comes late, and what a timeline had that is over was written elsewhere.
+        let primary = self.session.parameter("in_hot_standby") == Some("off") && at.timeline.0 == self.identity.timeline;
+        receiver.begin(at, primary);
         let mut stream = match self.session.stream_wal(Some(link.slot), at.timeline.0, at.at.0) {
             Ok(Streaming::Ended(next)) => return Ok(Ok(next)),
             Ok(Streaming::Started(stream)) => stream,

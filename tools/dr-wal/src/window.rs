@@ -216,13 +216,13 @@ impl Way {
         self.legs.iter().rev().find(|leg| leg.from < end).map_or(Timeline(1), |leg| leg.timeline)
     }
 
-    /// The first whole segment of the way behind `missing`.
+    /// The first segment of the way behind `missing`, whole or begun.
     fn resumes(&self, held: &Held, missing: SegmentName) -> Option<SegmentName> {
         let behind = |name: &&SegmentName| {
             let start = name.start(held.size);
             start > missing.start(held.size) && self.writes(start, held.size) == name.timeline
         };
-        held.whole.iter().filter(behind).min_by_key(|name| name.start(held.size)).copied()
+        held.whole.iter().chain(held.begun.keys()).filter(behind).min_by_key(|name| name.start(held.size)).copied()
     }
 }
 

@@ -104,12 +104,31 @@ fn hold(stamp: &Stamp, line: &Line) {
     }
 }
 
+/// Commits of some ten kilobytes, one of which goes on in the next segment: they are written at distances from its beginning that differ
+/// by less.
+const CROSSING: &str = "
+    CREATE PROCEDURE cross() LANGUAGE plpgsql AS $$
+    DECLARE far bigint;
+    BEGIN
+        FOR i IN 1..12 LOOP
+            EXECUTE 'CREATE SCHEMA many';
+            FOR k IN 1..60 LOOP EXECUTE format('CREATE TABLE many.t%s (n integer PRIMARY KEY)', k); END LOOP;
+            COMMIT;
+            far := 16777216 - mod(pg_current_wal_insert_lsn() - '0/0'::pg_lsn, 16777216)::bigint - i * 40000;
+            IF far > 0 THEN PERFORM pg_logical_emit_message(false, 'far', repeat('x', far::integer)); END IF;
+            EXECUTE 'DROP SCHEMA many CASCADE';
+            COMMIT;
+        END LOOP;
+    END $$";
+
 #[test]
 fn every_moment_that_pg_waldump_shows_is_found_and_no_other() {
     for major in majors() {
         let settings = [("max_prepared_transactions", "10"), ("wal_level", "logical"), ("wal_keep_size", "1GB")];
         let server = Server::start_with(major, &settings);
         server.psql("postgres", LOAD);
+        server.psql("postgres", CROSSING);
+        server.psql("postgres", "CALL cross()");
         let now: Lsn = server.psql("postgres", "select pg_current_wal_flush_lsn()").parse().unwrap();
         let current = server.psql("postgres", "select pg_walfile_name(pg_current_wal_flush_lsn())");
         let pg_wal = server.data_dir().join("pg_wal");
@@ -117,9 +136,14 @@ fn every_moment_that_pg_waldump_shows_is_found_and_no_other() {
         let first = segments.keys().next().unwrap().to_string();
         let lines = waldump(&server, &pg_wal, &first, &current);
         let mut told = lines.iter().filter(|line| moment(line).is_some() && line.lsn < now);
-        let mut ends = Vec::new();
+        let (mut ends, mut begun, mut crossed) = (Vec::new(), None, 0);
         for (name, bytes) in segments.iter().filter(|(name, _)| name.to_string() <= current) {
-            let Scan { stamps, last, end, ended } = scan(bytes, name).unwrap();
+            let alone = scan(bytes, name).unwrap();
+            let left = alone.leaves(begun.as_ref());
+            let whole = begun.and_then(|begun| alone.completed(&begun)).map(|(whole, _)| whole);
+            crossed += usize::from(whole.as_ref().is_some_and(|whole| whole.stamps.len() > alone.stamps.len()));
+            let Scan { stamps, last, end, ended, .. } = whole.unwrap_or(alone);
+            begun = left;
             // The server goes on meanwhile.
             stamps.iter().filter(|stamp| stamp.lsn < now).for_each(|stamp| hold(stamp, told.next().unwrap()));
             let range = name.start(SegmentSize::DEFAULT)..name.end(SegmentSize::DEFAULT);
@@ -137,5 +161,6 @@ fn every_moment_that_pg_waldump_shows_is_found_and_no_other() {
         assert!(told.next().is_none(), "PostgreSQL {major}: not all were found");
         assert!(ends.iter().filter(|ended| **ended == Ended::Switched).count() >= 2, "{ends:?}");
         assert!(ends.contains(&Ended::Full), "{ends:?}");
+        assert!(crossed > 0, "PostgreSQL {major}: no commit went on in the next segment");
     }
 }

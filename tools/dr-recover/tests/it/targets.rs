@@ -85,6 +85,33 @@ fn an_idle_database_is_recovered_to_a_moment_after_its_last_commit() {
 }
 
 #[test]
+fn a_last_commit_that_goes_on_in_the_next_segment_is_seen() {
+    let source = Source::start(15);
+    source.base();
+    let mut crossed = 0;
+    // Commits of some 200 kB, at distances from the next segment that differ by less.
+    for distance in [200_000, 400_000, 600_000, 800_000] {
+        source.sql("CREATE SCHEMA many; DO $$ BEGIN FOR k IN 1..200 LOOP EXECUTE format('CREATE TABLE many.t%s (n integer PRIMARY KEY)', k); END LOOP; END $$");
+        source.sql(&format!(
+            "SELECT pg_logical_emit_message(false, 'far', repeat('x', greatest(0, 16777216 - {distance} \
+             - mod(pg_current_wal_insert_lsn() - '0/0'::pg_lsn, 16777216))::integer))"
+        ));
+        let (at, before) = (source.now(), source.sql("SELECT pg_walfile_name(pg_current_wal_lsn())"));
+        source.sql("DROP SCHEMA many CASCADE");
+        crossed += usize::from(source.sql("SELECT pg_walfile_name(pg_current_wal_lsn())") != before);
+        source.archived();
+        let ran = run(&mut source.recover("x", &["--preflight", "--target-time", &at]));
+        assert!(!ran.ends(0).contains("no transaction after"), "{distance}: {}", ran.stderr);
+        assert!(
+            ran.record()["target_value"].as_str().unwrap().starts_with("recovery_target_time"),
+            "{distance}: {:?}",
+            ran.record()
+        );
+    }
+    assert!(crossed > 0);
+}
+
+#[test]
 fn what_is_missing_at_the_end_of_a_younger_copy_is_not_taken_for_idleness() {
     let source = Source::start(15);
     source.base();

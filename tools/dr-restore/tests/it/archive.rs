@@ -259,6 +259,14 @@ fn a_role_that_is_no_superuser_restores_what_is_its_own() {
     place.server.psql("postgres", "ALTER ROLE plain CREATEDB");
     run(place.restore(&["--into", "new"]).env("PGUSER", "plain"), &archive).record();
     assert_eq!(place.server.psql("new", "SELECT count(*), (SELECT lo_get(77)) FROM t"), "9|\\x00ff");
+    place
+        .server
+        .psql("mine", "ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (n > 1)");
+    let forced = place.dr_dump(&["mine"]);
+    let ran = run(place.restore(&["--into", "forced"]).env("PGUSER", "plain"), &forced);
+    assert!(ran.ends(77).contains("BYPASSRLS for role plain"), "{}", ran.stderr);
+    run(place.restore(&["--into", "forced", "--no-prove"]).env("PGUSER", "plain"), &forced).record();
+    assert_eq!(place.server.psql("forced", "SELECT count(*) FROM t"), "9");
     place.server.psql(
         "mine",
         "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN NULL; END $$; CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION f()",

@@ -322,6 +322,27 @@ fn a_server_without_an_extension_gets_what_does_not_need_it_where_it_is_to_keep_
 }
 
 #[test]
+fn every_one_of_many_refusals_is_told_by_itself() {
+    let place = Place::new(15);
+    let mut database = String::from(
+        "CREATE DATABASE many TEMPLATE template0; \\connect many\nCREATE SCHEMA p; CREATE TABLE p.t (id int PRIMARY KEY);",
+    );
+    for n in 1..=60 {
+        database += &format!(
+            "CREATE TABLE child_table_with_a_long_name_{n} (id int PRIMARY KEY, t int CONSTRAINT child_{n}_t_fkey REFERENCES p.t);"
+        );
+    }
+    place.server.psql("postgres", &database);
+    let dump = place.file("many", place.dr_dump(&["-N", "p", "--allow-empty", "many"]));
+    let ran = run(&mut place.restore(&[&dump, "--into", "new", "--keep-going", "-j", "4"]), b"");
+    let told = ran
+        .ends(1)
+        .lines()
+        .filter(|line| line.starts_with("dr-restore: warning: left out: ALTER TABLE ONLY public.child_table_with"));
+    assert_eq!(told.filter(|line| line.ends_with("schema \"p\" does not exist")).count(), 60, "{}", ran.stderr);
+}
+
+#[test]
 fn rows_that_are_refused_end_a_restore_that_keeps_going() {
     let place = Place::new(15);
     let database = "CREATE DATABASE odd TEMPLATE template0; \\connect odd\n

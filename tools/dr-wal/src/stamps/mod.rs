@@ -4,12 +4,15 @@
 //! Layouts are those of PostgreSQL 13 to 18: `src/include/access/xlog_internal.h`, `xlogrecord.h`, `xact.h`,
 //! `catalog/pg_control.h` and `commands/tablespace.h`. Of what is read here, only the items of dropped statistics in commits differ between them.
 
+mod crossing;
 mod record;
 mod walk;
 
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+
+pub use crossing::{Begun, Rest};
 
 use crate::{Error, Lsn, SegmentName, header};
 
@@ -62,10 +65,14 @@ pub struct Scan {
     /// Where the last record begins that is whole; none if no record both begins and ends in the segment.
     pub last: Option<Lsn>,
     /// Where that record ends, rounded up to the eight bytes at which the next one begins; the segment's beginning if there is
-    /// none. A record from the segment before, which ends in this one, is not looked at.
+    /// none. A record from the segment before, which ends in this one, is not looked at: see [`Scan::completed`].
     pub end: Lsn,
     /// Why the scan ended there.
     pub ended: Ended,
+    /// What it begins with of a record from the segment before.
+    pub rest: Option<Rest>,
+    /// The record that began in it, and goes on in the next one.
+    pub begun: Option<Begun>,
 }
 
 /// Why a scan ended.
@@ -98,9 +105,11 @@ pub fn scan_for_tablespaces(segment: &[u8], name: &SegmentName) -> Result<(Scan,
     let start = name.start(header.segment_size);
     let mut walk = walk::Walk::new(segment, &header);
     let mut creations = Vec::new();
-    let mut scan = Scan { stamps: Vec::new(), last: None, end: start, ended: Ended::Full };
+    let mut scan = Scan { stamps: Vec::new(), last: None, end: start, ended: Ended::Full, rest: None, begun: None };
     loop {
-        match walk.next() {
+        let next = walk.next();
+        scan.rest = scan.rest.or_else(|| walk.rest.take());
+        match next {
             Ok(record) => {
                 scan.stamps.extend(record.stamp(header.major));
                 creations.extend(record.creation());
@@ -113,6 +122,7 @@ pub fn scan_for_tablespaces(segment: &[u8], name: &SegmentName) -> Result<(Scan,
             }
             Err(ended) => {
                 scan.ended = ended;
+                scan.begun = walk.begun.take();
                 return Ok((scan, creations));
             }
         }
@@ -145,7 +155,7 @@ mod tests {
 
         fn page(&mut self, rem: usize) {
             let address = (SEGMENT + self.bytes.len()) as u64;
-            let first = self.bytes.is_empty();
+            let first = self.bytes.len().is_multiple_of(SEGMENT);
             let flags = if first { 2_u16 } else { 0 } | u16::from(rem > 0);
             let header = [&0xD118_u16.to_ne_bytes()[..], &flags.to_ne_bytes(), &1_u32.to_ne_bytes(), &address.to_ne_bytes()];
             self.bytes.extend(header.concat());
@@ -306,6 +316,41 @@ mod tests {
         let read: Vec<_> = creations.iter().map(|made| (made.lsn.0, made.oid, made.path.to_str().unwrap())).collect();
         assert_eq!(read, [(lsns[0], 16400, "/ts/a b"), (lsns[2], 16401, "")]);
         assert_eq!(scan.stamps, []);
+    }
+
+    #[test]
+    fn a_record_that_goes_on_in_the_next_segments_is_whole_with_them() {
+        let mut writer = Writer::new();
+        writer.long(10, 0, 5, &vec![1; SEGMENT / 2]);
+        let begins = writer.bytes.len();
+        // A commit that goes on in two more segments, and what comes after it.
+        writer.long(1, 0x80, 9, &[&time()[..], &vec![0; 2 * SEGMENT]].concat());
+        let ends = writer.bytes.len();
+        writer.long(1, 0x00, 10, &time());
+        let lsns = writer.records.clone();
+        let bytes = writer.bytes;
+        let name = |number: usize| format!("0000000100000000{:08X}", number + 1).parse::<SegmentName>().unwrap();
+        let scans: Vec<_> =
+            (0..3).map(|at| scan(&bytes[at * SEGMENT..bytes.len().min((at + 1) * SEGMENT)], &name(at)).unwrap()).collect();
+        assert_eq!(scans[0].begun.as_ref().map(|begun| begun.lsn), Some(Lsn((SEGMENT + begins) as u64)));
+        let left = scans[0].leaves(None);
+        assert!(scans[1].completed(left.as_ref().unwrap()).is_none(), "it does not end there");
+        let left = scans[1].leaves(left.as_ref());
+        let (whole, creations) = scans[2].completed(left.as_ref().unwrap()).unwrap();
+        let told: Vec<_> = whole.stamps.iter().map(|stamp| (stamp.lsn.0, stamp.what.clone())).collect();
+        assert_eq!(told, [(lsns[1], What::Commit { xid: 9 }), (lsns[2], What::Commit { xid: 10 })]);
+        assert_eq!((creations, whole.last), (vec![], Some(Lsn(lsns[2]))));
+        assert_eq!(scans[2].leaves(left.as_ref()), None);
+        // Where nothing comes after it, it is the last one. And what does not fit is no record.
+        let alone = scan(&bytes[2 * SEGMENT..ends], &name(2)).unwrap();
+        let (whole, _) = alone.completed(left.as_ref().unwrap()).unwrap();
+        assert_eq!((whole.last, whole.end), (Some(Lsn(lsns[1])), Lsn((SEGMENT + ends) as u64)));
+        assert!(alone.completed(scans[0].begun.as_ref().unwrap()).is_none());
+        let cut = scan(&bytes[2 * SEGMENT..ends - 8], &name(2)).unwrap();
+        assert!(cut.completed(left.as_ref().unwrap()).is_none());
+        let mut changed = bytes[2 * SEGMENT..ends].to_vec();
+        changed[100] ^= 1;
+        assert!(scan(&changed, &name(2)).unwrap().completed(left.as_ref().unwrap()).is_none());
     }
 
     #[test]

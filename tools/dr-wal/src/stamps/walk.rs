@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Ended;
 use super::record::Record;
+use super::{Begun, Ended, Rest};
 use crate::Lsn;
 use crate::header::{Header, LONG_HEADER_BYTES};
 
@@ -12,7 +12,7 @@ const SHORT_HEADER_BYTES: usize = 24;
 /// Size of a record's header, in bytes.
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
 /// Where a record's CRC stands in its header.
-const CRC_AT: usize = 20;
+pub(super) const CRC_AT: usize = 20;
 /// Records begin at multiples of this.
 const ALIGNMENT: usize = 8;
 
@@ -27,10 +27,15 @@ pub(super) struct Walk<'a> {
     page_bytes: usize,
     segment_bytes: usize,
     start: Lsn,
+    major: u32,
     /// Offset of what comes next; none before the first record has been looked for.
     next: Option<usize>,
     /// The record before it, in this segment.
     previous: Option<Lsn>,
+    /// What the segment begins with of a record from before, once that was passed over.
+    pub(super) rest: Option<Rest>,
+    /// The record that goes on in the next segment, once it was come to.
+    pub(super) begun: Option<Begun>,
 }
 
 /// What the header of a page says.
@@ -54,7 +59,8 @@ impl<'a> Walk<'a> {
     pub(super) fn new(bytes: &'a [u8], header: &Header) -> Self {
         let (page_bytes, segment_bytes) = (header.page_bytes as usize, header.segment_size.bytes() as usize);
         let bytes = &bytes[..bytes.len().min(segment_bytes)];
-        Walk { bytes, page_bytes, segment_bytes, start: header.page_address, next: None, previous: None }
+        let (start, major) = (header.page_address, header.major);
+        Walk { bytes, page_bytes, segment_bytes, start, major, next: None, previous: None, rest: None, begun: None }
     }
 
     /// Where the next record begins; the segment's start before the first one was read.
@@ -92,15 +98,25 @@ impl<'a> Walk<'a> {
     }
 
     /// Passes over what is left of a record from the segment before.
-    fn first(&self) -> Result<usize, Ended> {
+    fn first(&mut self) -> Result<usize, Ended> {
         let page = self.page(0)?;
         if page.flags & CONTINUES == 0 {
             return Ok(page.body);
         }
-        match self.read(page.body, page.rest, |_| ()) {
-            Ok(end) => Ok(end.next_multiple_of(ALIGNMENT)),
+        let mut bytes = Vec::new();
+        let read = self.read(page.body, page.rest, |part| bytes.extend_from_slice(part));
+        let end = read.as_ref().map_or(0, |end| end.next_multiple_of(ALIGNMENT));
+        let rest = Rest { bytes, left: page.rest, end: self.lsn(end), major: self.major };
+        match read {
+            Ok(_) => {
+                self.rest = Some(rest);
+                Ok(end)
+            }
             Err(Stop::Overwritten(page)) => Ok(page),
-            Err(Stop::End(ended)) => Err(ended),
+            Err(Stop::End(ended)) => {
+                self.rest = (ended == Ended::Full).then_some(rest);
+                Err(ended)
+            }
         }
     }
 
@@ -135,15 +151,21 @@ impl<'a> Walk<'a> {
     }
 
     /// The `length` bytes of the record at `at`, and the offset after them. What lies on one page is not copied.
-    fn gather(&self, at: usize, length: usize) -> Result<(Cow<'a, [u8]>, usize), Stop> {
+    fn gather(&mut self, at: usize, length: usize) -> Result<(Cow<'a, [u8]>, usize), Stop> {
         let left = self.page_bytes - at % self.page_bytes;
         if length <= left {
             let bytes = self.bytes.get(at..at + length).ok_or(Stop::End(Ended::Unwritten))?;
             return Ok((Cow::Borrowed(bytes), at + length));
         }
         let mut bytes = Vec::with_capacity(length.min(self.bytes.len()));
-        let end = self.read(at, length, |part| bytes.extend_from_slice(part))?;
-        Ok((Cow::Owned(bytes), end))
+        match self.read(at, length, |part| bytes.extend_from_slice(part)) {
+            Ok(end) => Ok((Cow::Owned(bytes), end)),
+            Err(stop) => {
+                let goes_on = matches!(stop, Stop::End(Ended::Full));
+                self.begun = goes_on.then(|| Begun { lsn: self.lsn(at), bytes, length });
+                Err(stop)
+            }
+        }
     }
 
     /// Gives the `length` bytes from `at` on, page by page; returns the offset after them.
