@@ -24,8 +24,9 @@ const LEFT_OUT: [&str; 9] = [
     "postmaster.opts",
 ];
 
-/// What such names begin with: files for sorting and hashing, and a cache that is rebuilt.
-const LEFT_OUT_PREFIXES: [&str; 2] = ["pgsql_tmp", "pg_internal.init"];
+/// What such names begin with: files for sorting and hashing, a cache that is rebuilt, and the lock of a socket that lies in the data
+/// directory, which PostgreSQL's own backups have: where another process has that number, no server would start there.
+const LEFT_OUT_PREFIXES: [&str; 3] = ["pgsql_tmp", "pg_internal.init", ".s.PGSQL."];
 
 /// Whether a directory at the top of a data directory goes into a backup without its content.
 pub fn is_emptied(name: &str) -> bool {
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_a_running_server_has_for_itself_is_left_out() {
-        for name in ["postmaster.pid", "pg_internal.init.123", "pgsql_tmp123.0", "backup_label.old"] {
+        for name in ["postmaster.pid", "pg_internal.init.123", "pgsql_tmp123.0", "backup_label.old", ".s.PGSQL.5432.lock"] {
             assert!(is_left_out(name), "{name}");
         }
         for name in ["postgresql.conf", "postgresql.auto.conf", "pg_control", "16384", "current_logfiles", "log"] {
