@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure, warn};
-use dr_wal::stamps::What;
+use dr_wal::stamps::{Stamp, What};
 use dr_wal::{Leg, Lsn, SegmentName, Timeline, WalName};
 
 use crate::TOOL;
@@ -11,7 +11,7 @@ use crate::log::{Last, Log};
 use crate::moment::{both, postgres};
 use crate::survey::Survey;
 use crate::target::{Aim, Target};
-use crate::timed::{Timed, judge};
+use crate::timed::{Timed, judge, set_back};
 use dr_wal::window::{Blocked, Limit, Point, Reach, TimelineChoice, Way};
 
 /// How many segments are asked by when all that was committed is in them: the last ones may be streamed, and say nothing.
@@ -187,7 +187,13 @@ impl Asked<'_> {
     fn settle_time(&self, chosen: &mut Chosen, at: DateTime<Utc>, last: &Last) -> Result<(), Failure> {
         let as_of = self.as_of(chosen)?;
         match judge(at, self.target.inclusive, last, as_of) {
-            Timed::Stops => chosen.goal = Goal::Time(at),
+            Timed::Stops => {
+                let ends = self.log.last_ends(&chosen.reach.segments[chosen.reach.inside..])?;
+                if let Some((first, last)) = set_back(at, self.target.inclusive, ends.iter()) {
+                    return Err(clock(first, last));
+                }
+                chosen.goal = Goal::Time(at);
+            }
             Timed::Idle => self.stop_at_last(chosen, last),
             Timed::Beyond => return Err(self.beyond(chosen, last)),
         }
@@ -397,6 +403,20 @@ impl Asked<'_> {
             warn(TOOL, format!("{location} is left out: {}", failure.message));
         }
     }
+}
+
+/// That a moment is not one place in the log.
+fn clock(first: &Stamp, last: &Stamp) -> Failure {
+    let message = format!(
+        "the server's clock was set back: PostgreSQL would stop before a transaction of {}, and leave one of {} out that comes after it",
+        both(first.at),
+        both(last.at)
+    );
+    let hint = format!(
+        "--target-lsn {} goes up to the latter, --target-lsn {} --exclusive stops before the former; {NOTHING}",
+        last.lsn, first.lsn
+    );
+    Failure::new(Exit::Refused, message, hint)
 }
 
 impl Chosen {

@@ -102,6 +102,15 @@ impl<'s> Log<'s> {
         Ok(None)
     }
 
+    /// The ends of transactions in the last segment, in their order.
+    ///
+    /// # Errors
+    /// As reading it.
+    pub fn last_ends(&self, segments: &[SegmentName]) -> Result<Vec<Stamp>, Failure> {
+        let scans = self.scans(segments, segments.len().saturating_sub(1)..segments.len())?;
+        Ok(scans.iter().flat_map(|scan| &scan.stamps).filter(|stamp| ends_transaction(stamp)).cloned().collect())
+    }
+
     /// Where tablespaces were made, in what has been read so far.
     pub fn creations(&self) -> Vec<Lsn> {
         self.creations.lock().unwrap_or_else(PoisonError::into_inner).clone()

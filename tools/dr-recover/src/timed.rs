@@ -1,9 +1,13 @@
 //! Is a moment in the WAL? PostgreSQL stops before the first transaction that ended after it; where none did, it would replay
 //! everything and then fail: "recovery ended before configured recovery target was reached".
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use dr_wal::stamps::Stamp;
 
 use crate::log::Last;
+
+/// Transactions that end at once are written in any order, so that moments go back a little.
+const DISORDER: TimeDelta = TimeDelta::seconds(5);
 
 /// How a moment lies to the WAL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +31,37 @@ pub fn judge(moment: DateTime<Utc>, inclusive: bool, last: &Last, as_of: Option<
     }
 }
 
+/// Of the ends of transactions in their order: the first after `moment`, where PostgreSQL stops, and the last behind it that is not after
+/// the moment. None where there are no such two: else the clock of the server was set back between them.
+pub fn set_back<'s>(
+    moment: DateTime<Utc>,
+    inclusive: bool,
+    mut ends: impl Iterator<Item = &'s Stamp>,
+) -> Option<(&'s Stamp, &'s Stamp)> {
+    let first = ends.find(|stamp| if inclusive { stamp.at > moment } else { stamp.at >= moment })?;
+    let last = ends.filter(|stamp| stamp.at + DISORDER <= moment).last()?;
+    Some((first, last))
+}
+
 #[cfg(test)]
 mod tests {
+    use dr_wal::Lsn;
+    use dr_wal::stamps::What;
+
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_is_told_from_disorder() {
+        let end = |second: i64| Stamp { lsn: Lsn(second as u64), what: What::Commit { xid: 1 }, at: at(second) };
+        let back = |seconds: &[i64]| {
+            let ends: Vec<_> = seconds.iter().map(|second| end(*second)).collect();
+            set_back(at(100), true, ends.iter()).map(|(first, last)| (first.lsn.0, last.lsn.0))
+        };
+        assert_eq!(back(&[90, 100, 101, 102]), None);
+        assert_eq!(back(&[90, 101, 99, 102]), None);
+        assert_eq!(back(&[90, 3700, 91, 93, 120]), Some((3700, 93)));
+        assert_eq!(back(&[]), None);
+    }
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(second, 0).expect("a moment")
