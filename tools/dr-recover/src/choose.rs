@@ -17,6 +17,9 @@ use dr_wal::window::{Blocked, Limit, Point, Reach, TimelineChoice, Way};
 /// How many segments are asked by when all that was committed is in them: the last ones may be streamed, and say nothing.
 const ASKED: usize = 16;
 
+/// In how many of the last segments it is looked whether the clock was set back.
+const DOUBTED: usize = 4;
+
 /// How a refusal ends.
 const NOTHING: &str = "nothing was written";
 
@@ -188,7 +191,7 @@ impl Asked<'_> {
         let as_of = self.as_of(chosen)?;
         match judge(at, self.target.inclusive, last, as_of) {
             Timed::Stops => {
-                let ends = self.log.last_ends(&chosen.reach.segments[chosen.reach.inside..])?;
+                let ends = self.log.last_ends(&chosen.reach.segments[chosen.reach.inside..], DOUBTED)?;
                 if let Some((first, last)) = set_back(at, self.target.inclusive, ends.iter()) {
                     return Err(clock(first, last));
                 }

@@ -102,12 +102,12 @@ impl<'s> Log<'s> {
         Ok(None)
     }
 
-    /// The ends of transactions in the last segment, in their order.
+    /// The ends of transactions in the last `most` of `segments`, in their order.
     ///
     /// # Errors
-    /// As reading it.
-    pub fn last_ends(&self, segments: &[SegmentName]) -> Result<Vec<Stamp>, Failure> {
-        let scans = self.scans(segments, segments.len().saturating_sub(1)..segments.len())?;
+    /// As reading them.
+    pub fn last_ends(&self, segments: &[SegmentName], most: usize) -> Result<Vec<Stamp>, Failure> {
+        let scans = self.scans(segments, segments.len().saturating_sub(most)..segments.len())?;
         Ok(scans.iter().flat_map(|scan| &scan.stamps).filter(|stamp| ends_transaction(stamp)).cloned().collect())
     }
 

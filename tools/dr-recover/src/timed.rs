@@ -38,8 +38,9 @@ pub fn set_back<'s>(
     inclusive: bool,
     mut ends: impl Iterator<Item = &'s Stamp>,
 ) -> Option<(&'s Stamp, &'s Stamp)> {
-    let first = ends.find(|stamp| if inclusive { stamp.at > moment } else { stamp.at >= moment })?;
-    let last = ends.filter(|stamp| stamp.at + DISORDER <= moment).last()?;
+    let is_after = |stamp: &&Stamp| if inclusive { stamp.at > moment } else { stamp.at >= moment };
+    let first = ends.find(is_after)?;
+    let last = ends.filter(|stamp| !is_after(stamp) && first.at - stamp.at > DISORDER).last()?;
     Some((first, last))
 }
 
@@ -59,7 +60,7 @@ mod tests {
         };
         assert_eq!(back(&[90, 100, 101, 102]), None);
         assert_eq!(back(&[90, 101, 99, 102]), None);
-        assert_eq!(back(&[90, 3700, 91, 93, 120]), Some((3700, 93)));
+        assert_eq!(back(&[90, 3700, 91, 99, 120]), Some((3700, 99)));
         assert_eq!(back(&[]), None);
     }
 
