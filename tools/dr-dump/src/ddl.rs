@@ -142,7 +142,10 @@ impl<'a> Ddl<'a> {
             let exit = exit_of(&said);
             // Whoever asks for a lock between ours and pg_dump's waits for us, and pg_dump waits for him.
             let hint = match exit {
-                Exit::Busy => "see pg_locks for who waits for a lock of a table, or holds it; run it again; nothing was published",
+                Exit::Busy => {
+                    "somebody who wanted a table for himself (TRUNCATE, DROP, ALTER) came between our locks and pg_dump's, or holds one: \
+                     run it again; nothing was published"
+                }
                 _ => "nothing was published; run it by hand to see more",
             };
             return Err(Failure::new(exit, format!("{name} failed ({status}): {line} {detail}"), hint));

@@ -40,12 +40,13 @@ fn judge(expected: &[Fingerprint], differences: &[Difference]) -> Outcome {
     if differences.is_empty() {
         return Ok(Exit::Good);
     }
+    let all = expected.len() + differences.iter().filter(|difference| matches!(difference, Difference::Unexpected(_))).count();
     let named: Vec<_> = differences.iter().take(NAMED).map(Difference::to_string).collect();
     let more = differences.len().saturating_sub(NAMED);
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
     Err(Failure::new(
         Exit::Bad,
-        format!("{} of {} fingerprints differ: {}{rest}", differences.len(), expected.len(), named.join("; ")),
+        format!("{} of {} fingerprints differ: {}{rest}", differences.len(), all, named.join("; ")),
         "the databases differ, or one was written to meanwhile: compare again at rest",
     ))
 }

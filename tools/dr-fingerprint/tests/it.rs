@@ -55,6 +55,7 @@ fn differences_are_named_and_exit_1() {
     assert_eq!(other.status.code(), Some(1));
     let words = said(&other);
     for part in [
+        "4 of 4 fingerprints differ",
         "\"public\".\"a\" has the same number of rows, 2",
         "\"public\".\"b\" is missing",
         "\"public\".\"c\" is unexpected",

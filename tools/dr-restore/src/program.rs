@@ -102,8 +102,9 @@ fn refusals(said: &str) -> Option<Vec<String>> {
 fn shown<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
     let statement = words.join(" ");
-    let statement = statement.split('\'').next().unwrap_or_default();
-    statement.trim_start_matches(COMMAND).trim_end_matches([' ', ';']).to_owned()
+    let (beginning, rest) = statement.split_once('\'').unwrap_or((&statement, ""));
+    let beginning = beginning.trim_start_matches(COMMAND).trim_end_matches([' ', ';']);
+    if rest.is_empty() { beginning.to_owned() } else { format!("{beginning} …") }
 }
 
 /// Points a program at a database, with these settings beside those of the connection. The guard must outlive it.
@@ -170,7 +171,7 @@ mod tests {
         let refused = "pg_restore: error: could not execute query: ERROR:  no\nDETAIL:  because\nHINT:  ?\nCommand was: CREATE INDEX a\n    ON b;\n\n\
                        pg_restore: error: could not execute query: ERROR:  nor\nCommand was: CREATE SUBSCRIPTION s CONNECTION 'password=x' PUBLICATION p\n\
                        pg_restore: warning: errors ignored on restore: 2\n";
-        let expected = ["CREATE INDEX a ON b: no (DETAIL:  because)", "CREATE SUBSCRIPTION s CONNECTION: nor"];
+        let expected = ["CREATE INDEX a ON b: no (DETAIL:  because)", "CREATE SUBSCRIPTION s CONNECTION …: nor"];
         assert_eq!(refusals(refused).unwrap(), expected);
         for other in [
             "pg_restore: error: COPY failed for table \"t\": ERROR:  no\n",
