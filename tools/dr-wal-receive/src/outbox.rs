@@ -103,8 +103,11 @@ impl Outbox {
 
     /// Puts a segment in that was received up to its end, and by when all that was committed is in it or before it.
     pub fn add_segment(&self, kept: Kept, as_of: Option<DateTime<Utc>>) {
-        self.state().as_of.extend(as_of.map(|at| (kept.clone(), at)));
-        self.add(kept);
+        let mut state = self.state();
+        let stores = state.stores.len();
+        state.as_of.extend(as_of.map(|at| (kept.clone(), at)));
+        state.files.entry(kept).or_insert_with(|| vec![false; stores]);
+        self.changed.notify_all();
     }
 
     /// By when all that was committed is in a file or before it, where that is known.
@@ -114,10 +117,7 @@ impl Outbox {
 
     /// Puts a whole file in.
     pub fn add(&self, kept: Kept) {
-        let mut state = self.state();
-        let stores = state.stores.len();
-        state.files.entry(kept).or_insert_with(|| vec![false; stores]);
-        self.changed.notify_all();
+        self.add_segment(kept, None);
     }
 
     /// Says which segment is being received, and how much of it is safe here; none: none is.
