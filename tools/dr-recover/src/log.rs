@@ -161,6 +161,6 @@ impl<'s> Log<'s> {
 }
 
 /// Whether PostgreSQL looks at the time of this record when it recovers to a time: the end of a transaction.
-fn ends_transaction(stamp: &Stamp) -> bool {
+pub fn ends_transaction(stamp: &Stamp) -> bool {
     matches!(stamp.what, What::Commit { .. } | What::Abort { .. })
 }

@@ -10,15 +10,16 @@ use std::time::SystemTime;
 use dr_catalogue::Entry;
 use dr_pipe::record::Tablespace;
 use dr_pipe::{Exit, Failure, warn};
-use dr_wal::stamps::{self, Creation, Scan, What};
+use dr_wal::stamps::{self, Creation, Scan};
 use dr_wal::{Lsn, SegmentName};
 
 use crate::TOOL;
 use crate::choose::{Chosen, Goal};
-use crate::log::Log;
+use crate::log::{Log, ends_transaction};
 use crate::stored::Archive;
 use crate::survey::Survey;
 use crate::tablespaces::Placed;
+use crate::timed::is_after;
 
 /// Whether one may have been made on the way to the target: by WAL that was read anyway, or as a later base has one that this
 /// backup has not, in a directory that is in use here.
@@ -83,9 +84,8 @@ fn end(chosen: &Chosen, scan: &Scan) -> Option<Lsn> {
         Goal::Consistent => Some(chosen.base.stop),
         Goal::Lsn(_) | Goal::Xid(_) => Some(chosen.at_least),
         Goal::Time(at) => {
-            let ends = scan.stamps.iter().filter(|stamp| matches!(stamp.what, What::Commit { .. } | What::Abort { .. }));
-            let mut after = ends.filter(|stamp| if chosen.inclusive { stamp.at > *at } else { stamp.at >= *at });
-            after.next().map(|stamp| stamp.lsn)
+            let mut ends = scan.stamps.iter().filter(|stamp| ends_transaction(stamp));
+            ends.find(|stamp| is_after(stamp.at, *at, chosen.inclusive)).map(|stamp| stamp.lsn)
         }
     }
 }

@@ -23,12 +23,16 @@ pub enum Timed {
 /// How `moment` lies to WAL whose last moments are `last`, and of which it is known that all that was committed by `as_of` is in it.
 /// When it was stored says nothing: an archiver may have been behind, and a copy is younger than what it is a copy of.
 pub fn judge(moment: DateTime<Utc>, inclusive: bool, last: &Last, as_of: Option<DateTime<Utc>>) -> Timed {
-    let after = |at: DateTime<Utc>| if inclusive { at > moment } else { at >= moment };
     match last {
-        Last { ended: Some(at), .. } if after(*at) => Timed::Stops,
+        Last { ended: Some(at), .. } if is_after(*at, moment, inclusive) => Timed::Stops,
         Last { sign, .. } if (*sign).max(as_of).is_some_and(|at| at >= moment) => Timed::Idle,
         _ => Timed::Beyond,
     }
+}
+
+/// Whether PostgreSQL stops before a transaction that ended at `at`, on its way to `moment`.
+pub fn is_after(at: DateTime<Utc>, moment: DateTime<Utc>, inclusive: bool) -> bool {
+    if inclusive { at > moment } else { at >= moment }
 }
 
 /// Of the ends of transactions in their order: the first after `moment`, where PostgreSQL stops, and the last behind it that is not after
@@ -38,9 +42,8 @@ pub fn set_back<'s>(
     inclusive: bool,
     mut ends: impl Iterator<Item = &'s Stamp>,
 ) -> Option<(&'s Stamp, &'s Stamp)> {
-    let is_after = |stamp: &&Stamp| if inclusive { stamp.at > moment } else { stamp.at >= moment };
-    let first = ends.find(is_after)?;
-    let last = ends.filter(|stamp| !is_after(stamp) && first.at - stamp.at > DISORDER).last()?;
+    let first = ends.find(|stamp| is_after(stamp.at, moment, inclusive))?;
+    let last = ends.filter(|stamp| !is_after(stamp.at, moment, inclusive) && first.at - stamp.at > DISORDER).last()?;
     Some((first, last))
 }
 
