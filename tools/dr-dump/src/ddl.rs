@@ -1,4 +1,4 @@
-//! Definitions: PostgreSQL's own pg_dump writes them, on our snapshot.
+//! Definitions: PostgreSQL's own pg_dump writes them, in our transaction.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,18 +16,18 @@ use dr_pipe::scratch::Scratch;
 use dr_pipe::{Exit, Failure, warn};
 use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
+use dr_postgres::loan::Loan;
 use dr_postgres::quote::connection_string;
+use dr_postgres::wire::Session;
 use rustix::process::Pid;
-
-/// Every lock that pg_dump takes is held by us already. So whoever keeps it waiting waits for us, and holds up everybody behind.
-const LOCK_WAIT_SECONDS: u32 = 5;
 
 /// What is needed to have the definitions written.
 pub struct Ddl<'a> {
     conn: &'a ConnInfo,
     clients: &'a Clients,
     args: &'a Args,
-    snapshot_id: String,
+    /// Where pg_dump finds the session that holds the locks and the snapshot.
+    loan: Loan,
     /// The encoding of the database. Definitions are written in it: a `client_encoding` that somebody has set for the database
     /// may lack what its names and texts hold.
     encoding: String,
@@ -40,16 +40,27 @@ pub struct Ddl<'a> {
 }
 
 impl<'a> Ddl<'a> {
-    /// Definitions of exactly `relations`, OIDs and names, on the snapshot of that name, in the database's `encoding`.
+    /// Definitions of exactly `relations`, OIDs and names, in the database's `encoding`.
+    ///
+    /// # Errors
+    /// 74 or 77 where nothing can be put below `$TMPDIR`.
     pub fn new(
         conn: &'a ConnInfo,
         clients: &'a Clients,
         args: &'a Args,
-        snapshot_id: String,
         encoding: String,
         relations: Vec<(u32, String)>,
-    ) -> Self {
-        Ddl { conn, clients, args, snapshot_id, encoding, relations, running: Mutex::default(), abandoned: AtomicBool::new(false) }
+    ) -> Result<Self, Failure> {
+        let (running, abandoned) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Ddl { conn, clients, args, loan: Loan::open()?, encoding, relations, running, abandoned })
+    }
+
+    /// Lends pg_dump the session that holds the locks and the snapshot, until it needs it no more, or `stop`.
+    ///
+    /// # Errors
+    /// As [`Loan::serve`].
+    pub fn lend(&self, session: &mut Session, stop: &AtomicBool) -> Result<(), Failure> {
+        self.loan.serve(session, stop)
     }
 
     /// Runs pg_dump and pg_dumpall, and puts what they write into the archive.
@@ -57,9 +68,11 @@ impl<'a> Ddl<'a> {
     /// # Errors
     /// As the children fail; 70 if pg_dump chose other tables than we did.
     pub fn write<W: Write + Send>(&self, archive: &Writer<W>) -> Result<(), Failure> {
-        let scratch = Scratch::new()?;
+        let scratch = Scratch::new().inspect_err(|_| self.loan.end())?;
         let schema = scratch.path().join("schema.dump");
-        self.run(self.pg_dump(&schema))?;
+        let defined = self.run(self.pg_dump(&schema));
+        self.loan.end();
+        defined?;
         self.same_tables(&schema)?;
         add(archive, "schema.dump", &schema)?;
         for section in ["pre-data", "post-data"] {
@@ -81,13 +94,15 @@ impl<'a> Ddl<'a> {
         let mut command = Command::new(&self.clients.pg_dump.path);
         // Level 0: the archive around it compresses better. -B: large objects are ours.
         command.args(["--format=custom", "--compress=0", "-B", "--no-password", "--section=pre-data", "--section=post-data"]);
-        command.arg(format!("--snapshot={}", self.snapshot_id)).arg(format!("--encoding={}", self.encoding));
-        command.arg(format!("--lock-wait-timeout={}s", self.args.snapshot.lock_wait_timeout.min(LOCK_WAIT_SECONDS)));
+        command.arg(format!("--encoding={}", self.encoding));
+        // We hold all that it locks: it waits for nobody.
+        command.arg(format!("--lock-wait-timeout={}s", self.args.snapshot.lock_wait_timeout));
         // Nothing refreshes a materialized view whose rows are not meant.
         if self.args.schema_only {
             command.arg("--schema-only");
         }
         command.args(self.args.scope.pg_dump_flags()).arg("--file").arg(file);
+        self.loan.child(self.conn, &mut command);
         command
     }
 
@@ -106,7 +121,7 @@ impl<'a> Ddl<'a> {
             command
         };
         if !self.args.no_role_passwords {
-            match self.run(command(true)) {
+            match self.connected(command(true)) {
                 Err(failure) if failure.message.contains("pg_authid") => {
                     warn(
                         TOOL,
@@ -116,13 +131,18 @@ impl<'a> Ddl<'a> {
                 done => return done,
             }
         }
-        self.run(command(false))
+        self.connected(command(false))
     }
 
-    /// Runs a child on the same connection to its end. What it says on stderr is quoted where it fails, else passed on as
-    /// a warning; pg_dump's advice about circular foreign keys is left out, as our restores load data before constraints.
+    /// Runs a child with a connection of its own.
+    fn connected(&self, mut command: Command) -> Result<(), Failure> {
+        let _guard = self.conn.unhurried_child(&mut command, "")?;
+        self.run(command)
+    }
+
+    /// Runs a child to its end. What it says on stderr is quoted where it fails, else passed on as a warning; pg_dump's advice about
+    /// circular foreign keys is left out, as our restores load data before constraints.
     fn run(&self, mut command: Command) -> Result<(), Failure> {
-        let guard = self.conn.unhurried_child(&mut command, "")?;
         let name =
             Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -133,19 +153,14 @@ impl<'a> Ddl<'a> {
         }
         let output = running.output().map_err(|error| Failure::io(&name, &error));
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        drop(guard);
         let output = output?;
         let (status, said) = (output.status, String::from_utf8_lossy(&output.stderr));
         if !status.success() {
             let line = said.lines().find(|line| line.contains("error:")).or(said.lines().next()).unwrap_or("it said nothing");
             let detail = said.lines().find(|line| line.contains("ERROR:") && *line != line.trim_start()).unwrap_or("");
             let exit = exit_of(&said);
-            // Whoever asks for a lock between ours and pg_dump's waits for us, and pg_dump waits for him.
             let hint = match exit {
-                Exit::Busy => {
-                    "somebody who wanted a table for himself (TRUNCATE, DROP, ALTER) came between our locks and pg_dump's, or holds one: \
-                     run it again; nothing was published"
-                }
+                Exit::Busy => "somebody changed or dropped what it was about to read: run it again; nothing was published",
                 _ => "nothing was published; run it by hand to see more",
             };
             return Err(Failure::new(exit, format!("{name} failed ({status}): {line} {detail}"), hint));
@@ -192,11 +207,15 @@ fn table_entry(line: &str) -> Option<u32> {
     what.starts_with("TABLE ").then(|| oid.parse().ok()).flatten()
 }
 
-/// What kind of failure a child's last words tell of: a lock not had is worth a retry, a server that went away is not our fault.
+/// What kind of failure a child's last words tell of: a definition that is being changed is worth a retry, a server that went away is
+/// not our fault.
 fn exit_of(said: &str) -> Exit {
     let has = |needle: &str| said.contains(needle);
-    // pg_dump waits for its locks under a statement timeout.
-    if has("lock timeout") || has("statement timeout") || has("could not obtain lock") {
+    // Tables are locked against change of form; views, functions and all else that is defined cannot be. PostgreSQL puts many
+    // definitions into words as they are now, not as the snapshot shows them.
+    let changing =
+        ["lock timeout", "statement timeout", "deadlock detected", "cache lookup failed", "could not open relation with OID"];
+    if changing.into_iter().any(has) {
         Exit::Busy
     } else if has("permission denied") {
         Exit::Denied

@@ -84,13 +84,13 @@ impl Dump<'_> {
         Ok((extent, finished, reading))
     }
 
-    /// Reads rows and definitions, side by side: pg_dump takes its locks while ours are fresh, and its time costs nothing.
+    /// Reads rows and definitions, side by side: pg_dump reads on the session that holds the locks, which has little else to do.
     fn read<W: Write + Send>(&self, snapshot: &mut Snapshot, archive: &Writer<W>) -> Result<Reading, Failure> {
         let Dump { args, conn, clients, about, objects } = self;
         let expected = about.tables.iter().map(|table| table.estimated_bytes).sum();
         let progress = Progress::new(TOOL, (!args.schema_only).then_some(expected));
         let encoding = snapshot.session.parameter("server_encoding").unwrap_or("UTF8").to_owned();
-        let ddl = Ddl::new(conn, clients, args, snapshot.id.clone(), encoding, relation_oids(&snapshot.relations));
+        let ddl = Ddl::new(conn, clients, args, encoding, relation_oids(&snapshot.relations))?;
         // Rows without definitions are no backup: no more of them are read then.
         let undefined = AtomicBool::new(false);
         let sink = ArchiveSink::new(archive, &snapshot.relations, &undefined);
@@ -100,12 +100,13 @@ impl Dump<'_> {
         let (reading, ddl) = std::thread::scope(|scope| {
             let writing = scope.spawn(|| ddl.write(archive).inspect_err(|_| undefined.store(true, Ordering::Relaxed)));
             let reader = Reader { tool: TOOL, conn, workers: args.jobs.workers(), sink: &sink, progress: &progress };
-            let reading = reader.read(snapshot, objects).inspect_err(|_| ddl.abandon());
+            let reading =
+                reader.read_while(snapshot, objects, |session, stop| ddl.lend(session, stop)).inspect_err(|_| ddl.abandon());
             (reading, writing.join().expect("a panic ends the process (dr_pipe::run)"))
         });
         progress.finish();
         match (reading, ddl) {
-            (Err(_), Err(failure)) if sink.has_given_up() => Err(failure),
+            (Err(stopped), Err(failure)) if ArchiveSink::<W>::has_given_up(&stopped) => Err(failure),
             // Whichever failed first made the archive fail for the other: the reader's own word is nearer to the cause.
             (reading, ddl) => reading.and_then(|reading| ddl.map(|()| reading)),
         }

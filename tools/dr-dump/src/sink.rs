@@ -17,6 +17,9 @@ const SMALL_BYTES: usize = 256 << 10;
 /// Size of a piece: with its tar header and padding it stays within one frame of 4 MiB for rows up to some kilobytes.
 const PIECE_BYTES: usize = (4 << 20) - (16 << 10);
 
+/// Why rows are not taken any more.
+const GIVEN_UP: &str = "stopped, as the definitions could not be read";
+
 /// Writes pieces into an archive; numbers them per table.
 pub struct ArchiveSink<'a, W: Write + Send> {
     archive: &'a Writer<W>,
@@ -24,7 +27,6 @@ pub struct ArchiveSink<'a, W: Write + Send> {
     large_objects: AtomicU32,
     binary: std::sync::Mutex<std::collections::HashSet<u32>>,
     unwanted: &'a AtomicBool,
-    given_up: AtomicBool,
 }
 
 impl<'a, W: Write + Send> ArchiveSink<'a, W> {
@@ -37,21 +39,18 @@ impl<'a, W: Write + Send> ArchiveSink<'a, W> {
             large_objects: AtomicU32::new(0),
             binary: std::sync::Mutex::default(),
             unwanted,
-            given_up: AtomicBool::new(false),
         }
     }
 
-    /// Whether rows came that were unwanted.
-    pub fn has_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Relaxed)
+    /// Whether reading ended because rows came that were unwanted.
+    pub fn has_given_up(failure: &Failure) -> bool {
+        failure.message.ends_with(GIVEN_UP)
     }
 
     /// The path of the next piece. The first binary piece of a table brings its own COPY command along.
     fn path(&self, origin: Origin<'_>, format: Format) -> Result<String, Failure> {
         if self.unwanted.load(Ordering::Relaxed) {
-            self.given_up.store(true, Ordering::Relaxed);
-            let hint = "the other failure is the one to look at";
-            return Err(Failure::new(Exit::Bug, "stopped, as the definitions could not be read", hint));
+            return Err(Failure::new(Exit::Bug, GIVEN_UP, "the other failure is the one to look at"));
         }
         let (folder, counter) = match origin {
             Origin::LargeObjects => (LARGE_OBJECTS, &self.large_objects),

@@ -22,11 +22,19 @@ impl Scratch {
     /// # Errors
     /// 74 or 77 as the file system says.
     pub fn new() -> Result<Self, Failure> {
+        Scratch::below(&std::env::temp_dir())
+    }
+
+    /// Makes one below `parent`.
+    ///
+    /// # Errors
+    /// As [`Scratch::new`].
+    pub fn below(parent: &Path) -> Result<Self, Failure> {
         // Said outright: the umask alone would let others read what children write there, such as the passwords of roles.
         let owner_alone = std::fs::Permissions::from_mode(0o700);
         let _open = gate();
-        let directory = tempfile::Builder::new().prefix("dr-").permissions(owner_alone).tempdir();
-        let directory = directory.map_err(|error| unusable(&std::env::temp_dir(), &error))?;
+        let directory = tempfile::Builder::new().prefix("dr-").permissions(owner_alone).tempdir_in(parent);
+        let directory = directory.map_err(|error| unusable(parent, &error))?;
         let path = directory.path().to_owned();
         let on_stop = on_stop(move || remove(&path));
         Ok(Scratch { directory, _on_stop: on_stop })

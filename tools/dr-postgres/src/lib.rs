@@ -15,6 +15,7 @@ pub use error::{Error, ServerError};
 pub use wire::Session;
 
 pub mod large_objects;
+pub mod loan;
 mod oversize;
 pub mod page;
 pub mod reading;

@@ -72,6 +72,19 @@ impl<S: Sink> Reader<'_, S> {
     /// # Errors
     /// The first failure of any session or of the sink; the others are cancelled then.
     pub fn read(&self, snapshot: &mut Snapshot, large_objects: &[u32]) -> Result<Reading, Failure> {
+        self.read_while(snapshot, large_objects, |_, _| Ok(()))
+    }
+
+    /// The same; the session that holds the snapshot does `meanwhile` before it helps. Its flag says that somebody has failed.
+    ///
+    /// # Errors
+    /// As [`Reader::read`], and those of `meanwhile`.
+    pub fn read_while(
+        &self,
+        snapshot: &mut Snapshot,
+        large_objects: &[u32],
+        meanwhile: impl FnOnce(&mut Session, &AtomicBool) -> Result<(), Failure>,
+    ) -> Result<Reading, Failure> {
         let relations = std::mem::take(&mut snapshot.relations);
         let shared = Shared {
             queue: Mutex::new(plan(&relations, large_objects)),
@@ -99,7 +112,9 @@ impl<S: Sink> Reader<'_, S> {
                 }
             }
             drop(defer);
-            shared.note(self.hold(&mut snapshot.session, &shared, deferred));
+            shared.note(
+                meanwhile(&mut snapshot.session, &shared.stop).and_then(|()| self.hold(&mut snapshot.session, &shared, deferred)),
+            );
         });
         let Shared { sums, failure, .. } = shared;
         if let Some(failure) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {

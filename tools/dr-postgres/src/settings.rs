@@ -18,6 +18,10 @@ const HURRIED: usize = 100;
 const IN_ORDER: &str = "SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0; SET enable_indexscan = off; \
      SET enable_indexonlyscan = off; SET enable_bitmapscan = off";
 
+/// What pg_dump expects of its session and does not set: plans as they come, and amounts of money that the database reads again.
+pub const FOR_DEFINITIONS: &str = "SET LOCAL max_parallel_workers_per_gather TO DEFAULT; SET LOCAL enable_indexscan TO DEFAULT; \
+     SET LOCAL enable_indexonlyscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT; SET LOCAL lc_monetary TO DEFAULT";
+
 /// Prepares a session for reading a database as it is (settings after pg_dump's setup_connection).
 ///
 /// With `foreign`, foreign tables may be read too.

@@ -209,3 +209,14 @@ fn f03_a_reader_that_goes_away_is_noticed_also_while_pg_dump_still_runs() {
     assert_eq!(output.status.code(), Some(74), "{}", text(&output));
     assert!(started.elapsed() < Duration::from_secs(20), "it waited for pg_dump");
 }
+
+#[test]
+fn a_temporary_directory_of_a_long_name_holds_no_socket_and_is_no_trouble() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
+    let directory = TempDir::new().unwrap();
+    let deep = directory.path().join("x".repeat(120));
+    std::fs::create_dir(&deep).unwrap();
+    let output = dr_dump(&server).arg("postgres").env("TMPDIR", &deep).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}

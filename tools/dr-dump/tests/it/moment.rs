@@ -25,10 +25,12 @@ fn f58_a_storm_of_ddl_gives_a_consistent_dump_or_none() {
                 server.psql("postgres", &storm);
             }
         });
+        let mut dumps = 0;
         for _ in 0..4 {
             let output = dr_dump(&server).args(["--lock-wait-timeout", "2", "--no-globals", "postgres"]).output().unwrap();
             match output.status.code() {
                 Some(0) => {
+                    dumps += 1;
                     let listing = fingerprints(&output.stdout);
                     assert!(listing.contains("\"\\\"public\\\".\\\"moving\\\"\",\"rows\":2000"), "{listing}");
                     assert!(listing.contains("\"\\\"public\\\".\\\"kept\\\"\",\"rows\":5000"), "{listing}");
@@ -37,7 +39,47 @@ fn f58_a_storm_of_ddl_gives_a_consistent_dump_or_none() {
                 _ => panic!("{}", text(&output)),
             }
         }
+        assert!(dumps > 0, "some moment is found between two changes");
     });
+}
+
+/// A pg_dump that begins only once somebody waits for a table that the dump has locked.
+fn late_pg_dump(server: &Server, directory: &Path) -> PathBuf {
+    let script = format!(
+        "#!/bin/bash\nif [[ $* != *--version* ]]; then\n    for _ in {{1..300}}; do\n        \
+         [[ $(env -u PGHOST -u PGPORT {psql} -XAtc \"SELECT count(*) FROM pg_locks WHERE NOT granted\" '{conninfo}') != 0 ]] && break\n        \
+         sleep 0.1\n    done\nfi\nexec {pg_dump} \"$@\"\n",
+        psql = server.bin("psql").display(),
+        conninfo = server.conninfo("postgres"),
+        pg_dump = server.bin("pg_dump").display(),
+    );
+    for sibling in ["pg_dumpall", "pg_restore", "psql"] {
+        std::os::unix::fs::symlink(server.bin(sibling), directory.join(sibling)).unwrap();
+    }
+    let path = directory.join("pg_dump");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn f57_who_asks_for_a_table_behind_our_lock_waits_for_the_dump_and_not_the_dump_for_him() {
+    for major in majors() {
+        let server = Server::start(major);
+        server.psql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 100) AS n; CREATE VIEW v AS SELECT n FROM t");
+        let directory = TempDir::new().unwrap();
+        let pg_dump = late_pg_dump(&server, directory.path());
+        std::thread::scope(|scope| {
+            let dump = scope
+                .spawn(|| dr_dump(&server).arg("--pg-dump").arg(&pg_dump).args(["--no-globals", "postgres"]).output().unwrap());
+            wait_for(&server, "SELECT count(*) > 0 FROM pg_locks WHERE relation = 't'::regclass AND granted", "t");
+            server.psql("postgres", "TRUNCATE t");
+            let output = dump.join().unwrap();
+            assert!(output.status.success(), "{}", text(&output));
+            assert!(fingerprints(&output.stdout).contains("\"rows\":100"), "{}", fingerprints(&output.stdout));
+        });
+        assert_eq!(server.psql("postgres", "SELECT count(*) FROM t").trim(), "0", "he was let in then");
+    }
 }
 
 /// Ends the other thread of a test, also when an assertion fails.

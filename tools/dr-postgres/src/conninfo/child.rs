@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use dr_pipe::scratch::Scratch;
@@ -58,6 +59,17 @@ impl ConnInfo {
         let options: Vec<_> = self.setting("options").into_iter().chain([NO_TIMEOUTS, options]).collect();
         command.env("PGOPTIONS", options.join(" ").trim_end());
         Ok(guard)
+    }
+
+    /// Makes a libpq program use the socket of `port` in `directory`, at which it finds the database of this connection, and nothing
+    /// of what leads to the server itself.
+    pub(crate) fn lent_child(&self, command: &mut Command, directory: &Path, port: u16) {
+        for variable in KEYWORDS.iter().filter_map(|(_, variable)| *variable) {
+            command.env_remove(variable);
+        }
+        command.env_remove("PGREQUIRESSL").env("PGHOST", directory).env("PGPORT", port.to_string());
+        command.env("PGUSER", self.user()).env("PGDATABASE", self.database());
+        command.env("PGGSSENCMODE", "disable").env("PGPASSFILE", "/dev/null").env("PGMAXPROTOCOLVERSION", "3.0");
     }
 
     fn address_child(&self, command: &mut Command) {

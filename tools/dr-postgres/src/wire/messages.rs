@@ -177,6 +177,11 @@ impl Wire {
         self.fill(length)
     }
 
+    /// The next `length` bytes that are held; they stay in place.
+    pub(super) fn show_held(&self, length: usize) -> &[u8] {
+        &self.window[self.start..self.start + length]
+    }
+
     /// Takes `length` bytes that are held, where they lie.
     pub(super) fn take_held(&mut self, length: usize) -> &[u8] {
         self.start += length;

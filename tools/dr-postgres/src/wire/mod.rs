@@ -9,6 +9,7 @@ mod connect;
 mod copy_in;
 mod copy_out;
 mod dial;
+mod lend;
 mod messages;
 mod plug;
 mod replication;
