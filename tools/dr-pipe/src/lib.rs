@@ -43,4 +43,4 @@ pub use exit::{Codes, Ended, Exit};
 pub use failure::{Failure, Outcome, warn};
 pub use output::Output;
 pub use receipts::Receipts;
-pub use run::{run, run_as};
+pub use run::{run, run_as, told_exit};

@@ -17,6 +17,9 @@ pub fn run<A: Parser>(verb: impl FnOnce(A) -> Outcome) -> ExitCode {
     run_as(Ended::code, verb)
 }
 
+/// What stands in a hint between a failure's own code and the one that the caller sees.
+const TOLD_AS: &str = ", told as ";
+
 /// As [`run`], for a caller that reads exit codes in its own way, as PostgreSQL does: `codes` says which number it sees for
 /// every end there is, that of a usage error, a panic and a signal among them.
 pub fn run_as<A: Parser>(codes: Codes, verb: impl FnOnce(A) -> Outcome) -> ExitCode {
@@ -46,10 +49,20 @@ pub fn run_as<A: Parser>(codes: Codes, verb: impl FnOnce(A) -> Outcome) -> ExitC
     match outcome {
         Ok(exit) => seen(exit),
         Err(failure) => {
+            let (exit, told) = (failure.exit, codes(Ended::With(failure.exit)));
+            let failure =
+                if told == exit.code() { failure } else { failure.leaving(format!("exit {}{TOLD_AS}{told}", exit.code())) };
             failure.print(&name);
-            seen(failure.exit)
+            told.into()
         }
     }
+}
+
+/// The exit code that a failure has, out of a hint of a tool that tells its caller another.
+pub fn told_exit(hint: &str) -> Option<Exit> {
+    let (before, _) = hint.rsplit_once(TOLD_AS)?;
+    let code: u8 = before.rsplit(' ').next()?.parse().ok()?;
+    Exit::ALL.into_iter().find(|exit| exit.code() == code)
 }
 
 /// A command to which a variable that is empty is one that is not set, as it is to a shell's `${NAME:-…}`.

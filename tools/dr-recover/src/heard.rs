@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use dr_pipe::Exit;
+use dr_pipe::{Exit, told_exit};
 use dr_wal::{SegmentName, Timeline};
 
 /// The line in it with which we start a server: what stands before it is over.
@@ -37,6 +37,8 @@ pub struct Heard {
     pub wrong: Option<String>,
     /// The first line of dr-wal-fetch's last failure.
     pub fetch_failed: Option<String>,
+    /// The exit code of that failure: the server is told 200 for any.
+    pub fetch_exit: Option<Exit>,
     /// It was to make a tablespace, and must not before somebody has looked where.
     pub guarded: bool,
     /// It takes connections, and writes.
@@ -109,6 +111,8 @@ pub fn hear(log: &str) -> Heard {
             }
         } else if let Some(rest) = after("dr-wal-fetch: error: ") {
             heard.fetch_failed = Some(rest.trim().to_owned());
+        } else if let Some(rest) = after("dr-wal-fetch: hint: ") {
+            heard.fetch_exit = told_exit(rest.trim());
         } else if let Some(rest) = after("DETAIL:  ").filter(|rest| rest.contains(" is a lower setting than on the primary server"))
         {
             heard.too_low = too_low(rest);
@@ -257,9 +261,9 @@ mod tests {
 
     #[test]
     fn f49_last_words_have_their_exit_codes() {
-        let text = "dr-wal-fetch: error: s3://b: no answer\ndr-wal-fetch: hint: wait\nx [7] FATAL:  could not restore file \"00000002.history\" from archive: child process exited with exit code 200\n";
+        let text = "dr-wal-fetch: error: s3://b: no answer\ndr-wal-fetch: hint: wait; exit 69, told as 200\nx [7] FATAL:  could not restore file \"00000002.history\" from archive: child process exited with exit code 200\n";
         let heard = hear(text);
-        assert_eq!(heard.fetch_failed.as_deref(), Some("s3://b: no answer"));
+        assert_eq!((heard.fetch_failed.as_deref(), heard.fetch_exit), (Some("s3://b: no answer"), Some(Exit::Unavailable)));
         assert_eq!(verdict(heard.fatal.as_deref().unwrap_or_default()).0, Exit::Unavailable);
         assert_eq!(verdict("recovery ended before configured recovery target was reached").0, Exit::Missing);
         assert_eq!(verdict("could not create any Unix-domain sockets").0, Exit::Config);

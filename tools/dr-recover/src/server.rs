@@ -241,8 +241,10 @@ impl Launch {
             true => (Exit::Refused, "a tablespace was made after the backup, and may be in use: see dr-recover(1), CAVEATS"),
             false => verdict(fatal),
         };
+        let not_fetched = exit == Exit::Unavailable;
+        let exit = heard.fetch_exit.filter(|_| not_fetched).unwrap_or(exit);
         let message = match (&heard.fetch_failed, &heard.wrong) {
-            (Some(why), _) if exit == Exit::Unavailable => format!("the server ended: {why}"),
+            (Some(why), _) if not_fetched => format!("the server ended: {why}"),
             (_, Some(wrong)) if fatal.contains(" contains errors") => format!("the server ended: {wrong}: {fatal}"),
             _ => format!("the server ended: {fatal}"),
         };

@@ -55,8 +55,7 @@ impl Session {
         }
         let mut bytes = Vec::with_capacity(statement.len() + 5);
         frame(&mut bytes, b'Q', &[statement]);
-        self.check()?;
-        self.guard(|session| session.wire.send(&bytes))?;
+        self.send(&bytes)?;
         let answered = self.pass_on(program);
         // Whatever the server said last is for the program to tell.
         program.flush();

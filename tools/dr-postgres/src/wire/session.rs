@@ -201,7 +201,12 @@ impl Session {
         if frontend::query(sql, &mut bytes).is_err() {
             return Err(Error::protocol("a statement with a zero byte, or longer than 1 GiB, cannot be sent"));
         }
-        let sent = self.guard(|session| session.wire.send(&bytes));
+        self.send(&bytes)
+    }
+
+    /// Sends a message.
+    pub(super) fn send(&mut self, message: &[u8]) -> Result<(), Error> {
+        let sent = self.guard(|session| session.wire.send(message));
         sent.map_err(|error| self.last_words(error))
     }
 
