@@ -1,9 +1,9 @@
-//! Which WAL of a cluster is in which store? Runs of segments, each without a gap.
+//! Which WAL of a cluster is in which store? Runs of segments, each without a gap, and what is streamed of others.
 
 use dr_pipe::record::{self, Record, Wal};
 use dr_pipe::{Failure, table};
 use dr_store::Store;
-use dr_wal::{SegmentSize, Shelf};
+use dr_wal::Shelf;
 use indicatif::HumanBytes;
 
 use crate::args::Args;
@@ -39,24 +39,10 @@ fn runs(args: &Args) -> (Vec<Wal>, Vec<Failure>) {
 
 fn of(store: &Store, cluster: &str) -> Result<Vec<Wal>, Failure> {
     let shelf = Shelf::new(store, cluster);
-    let size = shelf.system()?.map_or(SegmentSize::DEFAULT, |system| system.wal_segment_bytes);
-    let runs = shelf.inventory()?.runs(size);
-    let record = |run: dr_wal::Run| Wal {
-        store: store.location().to_string(),
-        cluster: cluster.into(),
-        timeline: run.first.timeline.0,
-        first: run.first.to_string(),
-        last: run.last.to_string(),
-        segments: run.segments,
-        until_lsn: Some(run.last.end(size).to_string()),
-        wal_segment_bytes: size.bytes(),
-        stored_bytes: run.bytes,
-        stored_at: run.modified_at,
-    };
-    Ok(runs.into_iter().map(record).collect())
+    Ok(shelf.kept(&shelf.inventory()?)?)
 }
 
-const HEADER: [&str; 7] = ["TIMELINE", "FIRST SEGMENT", "LAST SEGMENT", "SEGMENTS", "STORED", "NEWEST (UTC)", "STORE"];
+const HEADER: [&str; 8] = ["TIMELINE", "FIRST SEGMENT", "LAST SEGMENT", "SEGMENTS", "UNTIL", "STORED", "NEWEST (UTC)", "STORE"];
 
 fn table(runs: &[Wal]) -> String {
     let row = |run: &Wal| {
@@ -64,7 +50,8 @@ fn table(runs: &[Wal]) -> String {
             run.timeline.to_string(),
             run.first.clone(),
             run.last.clone(),
-            run.segments.to_string(),
+            if run.segments == 0 { "streamed".into() } else { run.segments.to_string() },
+            run.until_lsn.clone().unwrap_or_else(|| "-".into()),
             HumanBytes(run.stored_bytes).to_string(),
             run.stored_at.map_or_else(|| "-".into(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string()),
             run.store.clone(),

@@ -238,12 +238,25 @@ fn runs_of_wal_are_listed_without_their_gaps() {
         // A claim alone is no segment.
         fs::write(folder.join(format!("0000000100000001000000AA.{}.claim", "0".repeat(32))), b"").unwrap();
     }
+    // What was streamed: of a segment that is there, of one that is not, and what comes behind a hole in it.
+    let folder = stores.path("near/main/wal/00000002");
+    for (segment, pages) in
+        [("03", "00000000-00001000"), ("04", "00000000-00001000"), ("04", "00001000-00002000"), ("04", "00003000-00004000")]
+    {
+        let segment = folder.join(format!("0000000200000001000000{segment}.part"));
+        fs::create_dir_all(&segment).unwrap();
+        fs::write(segment.join(format!("{pages}.a1b2.zst.age")), b"xyz").unwrap();
+    }
     let listed = stores.list(&["--from", "near", "--from", "far", "--wal"]).assert().code(0);
     let records = record::read(&mut listed.get_output().stdout.as_slice()).unwrap();
+    let mut until = Vec::new();
     let runs: Vec<_> = records
         .into_iter()
         .map(|record| match record {
-            record::Record::Wal(wal) => (wal.timeline, wal.first, wal.last, wal.segments, wal.stored_bytes),
+            record::Record::Wal(wal) => {
+                until.push(wal.until_lsn.unwrap());
+                (wal.timeline, wal.first, wal.last, wal.segments, wal.stored_bytes)
+            }
             other => panic!("{other:?}"),
         })
         .collect();
@@ -254,11 +267,14 @@ fn runs_of_wal_are_listed_without_their_gaps() {
             run(1, "0000000100000000000000FE", "000000010000000100000000", 3),
             run(1, "000000010000000100000002", "000000010000000100000002", 1),
             run(2, "000000020000000100000003", "000000020000000100000003", 1),
+            (2, "000000020000000100000004".into(), "000000020000000100000004".into(), 0, 9),
         ]
     );
+    assert_eq!(until, ["1/1000000", "1/3000000", "1/4000000", "1/4002000"]);
     let table = stores.list(&["--from", "near", "--wal", "--table"]).assert().code(0);
     let table = String::from_utf8(table.get_output().stdout.clone()).unwrap();
     assert!(table.contains("TIMELINE") && table.contains("0000000100000000000000FE"), "{table}");
+    assert!(table.contains("streamed") && table.contains("1/4002000"), "{table}");
     // One store that cannot be read is told once.
     let missing = stores.list(&["--from", "near", "--from", "nowhere", "--wal"]).assert().code(78);
     let told = String::from_utf8(missing.get_output().stderr.clone()).unwrap();

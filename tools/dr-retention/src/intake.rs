@@ -81,7 +81,7 @@ pub struct Run<'a> {
     pub first: &'a str,
     /// The name of its last segment.
     pub last: &'a str,
-    /// How many segments it has.
+    /// How many whole segments it has: none where one is still being streamed.
     pub segments: u64,
     /// Size of a segment.
     pub wal_segment_bytes: u64,
@@ -154,6 +154,10 @@ impl Intake {
             _ => Err(format!("{name:?} is no segment of timeline {}", run.timeline)),
         };
         let (first, last) = (parse(run.first)?, parse(run.last)?);
+        // A beginning of a segment goes with the range around it.
+        if first == last && run.segments == 0 {
+            return Ok(());
+        }
         if first > last || last - first + 1 != run.segments {
             return Err(format!("{} to {} are not {} segments", run.first, run.last, run.segments));
         }

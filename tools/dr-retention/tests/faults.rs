@@ -222,8 +222,10 @@ fn what_makes_no_sense_of_wal_or_a_policy_is_refused() {
     };
     let (one, three) = ("000000010000000000000001", "000000010000000000000003");
     assert!(intake.add_wal(&run(one, three, 3, 16 << 20)).is_ok());
+    assert!(intake.add_wal(&run(one, one, 0, 16 << 20)).is_ok(), "one that is still streamed");
     for (first, last, segments, size) in [
         (one, three, 2, 16 << 20),
+        (one, three, 0, 16 << 20),
         (three, one, 3, 16 << 20),
         (one, three, 3, 5),
         ("000000020000000000000001", three, 3, 16 << 20),

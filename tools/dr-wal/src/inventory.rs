@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use dr_pipe::record::Wal;
 use dr_store::Listed;
 
 use crate::layout::{self, Content, Entry};
 use crate::pieces;
-use crate::{Error, Piece, SegmentName, SegmentSize, Shelf, Timeline, WalName};
+use crate::{Error, Lsn, Piece, SegmentName, SegmentSize, Shelf, Timeline, WalName};
 
 /// The WAL of a cluster, or of a part of it, as listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,6 +171,34 @@ impl Inventory {
 }
 
 impl Shelf<'_> {
+    /// What of the cluster's WAL can be replayed, as listed: runs of whole segments, then each that is streamed so far.
+    ///
+    /// # Errors
+    /// Where the size of segments cannot be read.
+    pub fn kept(&self, inventory: &Inventory) -> Result<Vec<Wal>, Error> {
+        let size = self.system()?.map_or(SegmentSize::DEFAULT, |system| system.wal_segment_bytes);
+        let record = |run: Run, until: Lsn| Wal {
+            store: self.store.location().to_string(),
+            cluster: self.cluster.to_owned(),
+            timeline: run.first.timeline.0,
+            first: run.first.to_string(),
+            last: run.last.to_string(),
+            segments: run.segments,
+            until_lsn: Some(until.to_string()),
+            wal_segment_bytes: size.bytes(),
+            stored_bytes: run.bytes,
+            stored_at: run.modified_at,
+        };
+        let whole = inventory.runs(size).into_iter().map(|run| record(run, run.last.end(size)));
+        let begun = inventory.pieces.iter().filter(|(segment, _)| !inventory.has(&(**segment).into())).map(|(segment, pieces)| {
+            let until = Lsn(segment.start(size).0 + u64::from(inventory.streamed(segment)));
+            let bytes = pieces.iter().map(|piece| piece.bytes).sum();
+            let modified_at = pieces.iter().filter_map(|piece| piece.modified_at).max();
+            record(Run { first: *segment, last: *segment, segments: 0, bytes, modified_at }, until)
+        });
+        Ok(whole.chain(begun).collect())
+    }
+
     /// All WAL of the cluster. An empty one says, with the store's authority, that there is none.
     ///
     /// # Errors

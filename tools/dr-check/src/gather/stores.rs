@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use dr_catalogue::drills::read_drills;
 use dr_catalogue::{Catalogue, Keyring, Listing, Scope, name, order};
-use dr_pipe::record::{Backup, Record, Storage, Wal};
+use dr_pipe::record::{Backup, Record, Storage};
 use dr_pipe::{Failure, warn};
 use dr_store::{Listed, Location, Store, UploadOptions};
-use dr_wal::{Inventory, Lsn, SegmentSize, Shelf};
+use dr_wal::{Inventory, Shelf};
 
 use super::{is_of_call, told};
 use crate::args::Args;
@@ -60,7 +60,7 @@ impl Asked<'_> {
         let databases: BTreeSet<_> = backups.iter().filter_map(|backup| backup.manifest.produced.database.as_ref()).collect();
         let drills = DRILLS.0 + DRILLS.1 * databases.len();
         records.extend(backups.into_iter().cloned().map(|backup| Record::Backup(Box::new(backup))));
-        records.extend(self.wal(&store, listed)?.into_iter().map(Record::Wal));
+        records.extend(Shelf::new(&store, cluster).kept(&Inventory::of(cluster, listed))?.into_iter().map(Record::Wal));
         let drills = read_drills(&store, cluster, self.keyring, drills)?;
         drills.warnings.iter().for_each(|warning| warn(TOOL, warning));
         records.extend(drills.drills.into_iter().map(|drill| Record::Drill(Box::new(drill))));
@@ -96,33 +96,6 @@ impl Asked<'_> {
             locked_until: newest.map_or(Ok(None), |backup| locked_until(store, backup))?,
             seen_at: self.now,
         })
-    }
-
-    /// The WAL: whole segments in runs, and those that are still streamed.
-    fn wal(&self, store: &Store, listed: Vec<Listed>) -> Result<Vec<Wal>, Failure> {
-        let cluster = &self.args.cluster;
-        let inventory = Inventory::of(cluster, listed);
-        let size = Shelf::new(store, cluster).system()?.map_or(SegmentSize::DEFAULT, |system| system.wal_segment_bytes);
-        let record = |run: dr_wal::Run, until: Lsn| Wal {
-            store: self.location.to_string(),
-            cluster: cluster.clone(),
-            timeline: run.first.timeline.0,
-            first: run.first.to_string(),
-            last: run.last.to_string(),
-            segments: run.segments,
-            until_lsn: Some(until.to_string()),
-            wal_segment_bytes: size.bytes(),
-            stored_bytes: run.bytes,
-            stored_at: run.modified_at,
-        };
-        let mut wal: Vec<Wal> = inventory.runs(size).into_iter().map(|run| record(run, run.last.end(size))).collect();
-        for (segment, pieces) in inventory.pieces.iter().filter(|(segment, _)| !inventory.has(&(**segment).into())) {
-            let until = Lsn(segment.start(size).0 + u64::from(inventory.streamed(segment)));
-            let bytes = pieces.iter().map(|piece| piece.bytes).sum();
-            let modified_at = pieces.iter().filter_map(|piece| piece.modified_at).max();
-            wal.push(record(dr_wal::Run { first: *segment, last: *segment, segments: 0, bytes, modified_at }, until));
-        }
-        Ok(wal)
     }
 }
 
