@@ -5,6 +5,7 @@
 //! (PostgreSQL manual, LOCK), so one session can take the locks, then export the snapshot, and hold both to the end.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure};
@@ -43,6 +44,9 @@ pub struct Snapshot {
 /// How often the list of tables may change between looking and locking before we give up.
 const ATTEMPTS: usize = 20;
 
+/// How long it takes until all tables are tried again, where nobody is seen who holds one.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Upper bound for one LOCK TABLE statement, in bytes.
 const LOCK_STATEMENT_BYTES: usize = 1 << 20;
 
@@ -58,8 +62,7 @@ impl Snapshot {
         for _ in 0..ATTEMPTS {
             let seen = relations::find(&mut session, scope, false)?;
             refuse_the_impossible(&mut session, &seen, scope)?;
-            begin(&mut session, args)?;
-            if !lock(&mut session, &seen)? {
+            if !lock(&mut session, &seen, args)? {
                 session.execute("ROLLBACK")?;
                 continue;
             }
@@ -108,23 +111,66 @@ impl Snapshot {
     }
 }
 
-fn begin(session: &mut Session, args: &SnapshotArgs) -> Result<(), Failure> {
+/// Begins the transaction; each lock of it is waited for at most `patience`.
+fn begin(session: &mut Session, args: &SnapshotArgs, patience: Duration) -> Result<(), Failure> {
     session.execute(if args.serializable_deferrable {
         "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE"
     } else {
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
     })?;
-    session.execute(&format!("SET LOCAL lock_timeout = '{}s'", args.lock_wait_timeout))?;
+    // None at all would be for ever.
+    session.execute(&format!("SET LOCAL lock_timeout = '{}ms'", patience.as_millis().max(1)))?;
     Ok(())
 }
 
-/// Locks every table against change of form; false where one of them is gone since we looked.
-fn lock(session: &mut Session, relations: &[Relation]) -> Result<bool, Failure> {
-    let names: Vec<String> = relations
-        .iter()
-        .filter(|relation| relation.is_lockable())
-        .map(|relation| format!("ONLY {}", relation.qualified()))
-        .collect();
+/// Locks every table against change of form, in a transaction that begins with it; false where one of them is gone since we looked.
+///
+/// As long as that leads anywhere, a table is waited for while no other is held: with the lock of one, waiting for the other, we
+/// could be in each other's way with somebody who wants both, and the server would end one of us (deadlock).
+fn lock(session: &mut Session, relations: &[Relation], args: &SnapshotArgs) -> Result<bool, Failure> {
+    let lockable: Vec<&Relation> = relations.iter().filter(|relation| relation.is_lockable()).collect();
+    let patience = Duration::from_secs(args.lock_wait_timeout.into());
+    let started = Instant::now();
+    let mut awaited = None;
+    while started.elapsed() < patience / 2 {
+        begin(session, args, patience.saturating_sub(started.elapsed()))?;
+        let first = awaited.take().map_or(Ok(Locked::All), |relation: &Relation| lock_all(session, &[relation], ""))?;
+        let locked = if first == Locked::All { lock_all(session, &lockable, " NOWAIT")? } else { first };
+        match locked {
+            Locked::All => return Ok(true),
+            Locked::Gone => return Ok(false),
+            Locked::Busy => session.execute("ROLLBACK")?,
+        };
+        let wanted = wanted_by_others(session)?;
+        awaited = lockable.iter().copied().find(|relation| wanted.contains(&relation.oid));
+        if awaited.is_none() {
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+    begin(session, args, patience.saturating_sub(started.elapsed()))?;
+    match lock_all(session, &lockable, "")? {
+        Locked::All => Ok(true),
+        Locked::Gone => Ok(false),
+        Locked::Busy => Err(Failure::new(
+            Exit::Busy,
+            "a table is locked by somebody else, and was not had in time",
+            "see pg_locks and pg_stat_activity for who holds ACCESS EXCLUSIVE; or raise --lock-wait-timeout; nothing was published",
+        )),
+    }
+}
+
+/// What came of locking.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locked {
+    All,
+    /// One is not there any more, or is something else.
+    Gone,
+    /// One was not had.
+    Busy,
+}
+
+fn lock_all(session: &mut Session, relations: &[&Relation], how: &str) -> Result<Locked, Failure> {
+    let names: Vec<String> = relations.iter().map(|relation| format!("ONLY {}", relation.qualified())).collect();
     let mut rest = &names[..];
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -133,20 +179,26 @@ fn lock(session: &mut Session, relations: &[Relation]) -> Result<bool, Failure> 
             bytes <= LOCK_STATEMENT_BYTES
         });
         let count = fits.count().max(1);
-        match session.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", rest[..count].join(", "))) {
+        match session.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE{how}", rest[..count].join(", "))) {
             Ok(_) => rest = &rest[count..],
-            Err(Error::Server(error)) if matches!(error.code.as_str(), "42P01" | "3F000" | "42809" | "XX000") => return Ok(false),
-            Err(Error::Server(error)) if error.code == "55P03" => {
-                return Err(Failure::new(
-                    Exit::Busy,
-                    "a table is locked by somebody else, and was not had in time",
-                    "see pg_locks and pg_stat_activity for who holds ACCESS EXCLUSIVE; or raise --lock-wait-timeout; nothing was published",
-                ));
+            Err(Error::Server(error)) if matches!(error.code.as_str(), "42P01" | "3F000" | "42809" | "XX000") => {
+                return Ok(Locked::Gone);
             }
+            // A deadlock that we were in is somebody's who has it now.
+            Err(Error::Server(error)) if matches!(error.code.as_str(), "55P03" | "40P01") => return Ok(Locked::Busy),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(true)
+    Ok(Locked::All)
+}
+
+/// The tables that others have for themselves, or wait for.
+fn wanted_by_others(session: &mut Session) -> Result<HashSet<u32>, Failure> {
+    let rows = session.query(
+        "SELECT relation FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' \
+         AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+    )?;
+    Ok(rows.iter().filter_map(|row| row.get(0)?.parse().ok()).collect())
 }
 
 fn export(session: &mut Session) -> Result<(String, DateTime<Utc>), Failure> {
@@ -161,7 +213,7 @@ fn export(session: &mut Session) -> Result<(String, DateTime<Utc>), Failure> {
 
 fn held_locks(session: &mut Session) -> Result<HashSet<u32>, Failure> {
     let rows = session.query(
-        "SELECT relation FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND granted AND mode = 'AccessShareLock'",
+        "SELECT relation FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND mode = 'AccessShareLock'",
     )?;
     Ok(rows.iter().filter_map(|row| row.get(0)?.parse().ok()).collect())
 }

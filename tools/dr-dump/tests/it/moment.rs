@@ -145,6 +145,34 @@ fn f57_a_table_that_is_locked_by_others_ends_the_dump_in_time() {
 }
 
 #[test]
+fn f57_who_wants_two_tables_and_a_dump_are_not_in_each_others_way() {
+    use std::io::Write;
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE a AS SELECT 1 AS n; CREATE TABLE b AS SELECT 1 AS n");
+    let mut migration = Command::new(server.bin("psql"))
+        .envs(server.env())
+        .args(["-X", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = migration.stdin.take().unwrap();
+    stdin.write_all(b"BEGIN; LOCK TABLE b;\n").unwrap();
+    wait_for(&server, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'b'::regclass", "1");
+    std::thread::scope(|scope| {
+        let dump = scope.spawn(|| dr_dump(&server).args(["--no-globals", "postgres"]).output().unwrap());
+        wait_for(&server, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'b'::regclass", "1");
+        // With the lock of `a`, the dump would wait for who waits for it now.
+        stdin.write_all(b"LOCK TABLE a; SELECT pg_sleep(2); COMMIT;\n").unwrap();
+        drop(stdin);
+        let output = dump.join().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+    });
+    assert!(migration.wait().unwrap().success() && !server.log().contains("deadlock"), "{}", server.log());
+}
+
+#[test]
 fn a_dump_works_on_a_serializable_deferrable_snapshot() {
     let server = Server::start(majors()[0]);
     server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
