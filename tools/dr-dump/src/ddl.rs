@@ -18,8 +18,12 @@ use dr_postgres::clients::Clients;
 use dr_postgres::conninfo::ConnInfo;
 use dr_postgres::loan::Loan;
 use dr_postgres::quote::connection_string;
+use dr_postgres::unchanged;
 use dr_postgres::wire::Session;
 use rustix::process::Pid;
+
+/// What pg_dumpall writes at its end.
+const GLOBALS_END: &[u8] = b"-- PostgreSQL database cluster dump complete";
 
 /// What is needed to have the definitions written.
 pub struct Ddl<'a> {
@@ -55,12 +59,14 @@ impl<'a> Ddl<'a> {
         Ok(Ddl { conn, clients, args, loan: Loan::open()?, encoding, relations, running, abandoned })
     }
 
-    /// Lends pg_dump the session that holds the locks and the snapshot, until it needs it no more, or `stop`.
+    /// Lends pg_dump the session that holds the locks and the snapshot, until it needs it no more, or `stop`; and proves that it could
+    /// describe what the snapshot shows.
     ///
     /// # Errors
-    /// As [`Loan::serve`].
+    /// As [`Loan::serve`] and [`unchanged::prove`].
     pub fn lend(&self, session: &mut Session, stop: &AtomicBool) -> Result<(), Failure> {
-        self.loan.serve(session, stop)
+        self.loan.serve(session, stop)?;
+        if stop.load(Ordering::Relaxed) || self.loan.has_failed() { Ok(()) } else { unchanged::prove(session, self.conn, TOOL) }
     }
 
     /// Runs pg_dump and pg_dumpall, and puts what they write into the archive.
@@ -68,11 +74,10 @@ impl<'a> Ddl<'a> {
     /// # Errors
     /// As the children fail; 70 if pg_dump chose other tables than we did.
     pub fn write<W: Write + Send>(&self, archive: &Writer<W>) -> Result<(), Failure> {
-        let scratch = Scratch::new().inspect_err(|_| self.loan.end())?;
+        let scratch = Scratch::new().inspect_err(|_| self.loan.fail())?;
         let schema = scratch.path().join("schema.dump");
-        let defined = self.run(self.pg_dump(&schema));
+        self.run(self.pg_dump(&schema)).inspect_err(|_| self.loan.fail())?;
         self.loan.end();
-        defined?;
         self.same_tables(&schema)?;
         add(archive, "schema.dump", &schema)?;
         for section in ["pre-data", "post-data"] {
@@ -83,9 +88,7 @@ impl<'a> Ddl<'a> {
             add(archive, &format!("{section}.sql"), &file)?;
         }
         if !self.args.no_globals && !self.args.scope.selects() {
-            let file = scratch.path().join("globals.sql");
-            self.globals(&scratch, &file)?;
-            add(archive, "globals.sql", &file)?;
+            archive.small("globals.sql", None, &self.globals()?)?;
         }
         Ok(())
     }
@@ -106,22 +109,26 @@ impl<'a> Ddl<'a> {
         command
     }
 
-    /// Roles and tablespaces; without passwords where the role may not read them.
-    fn globals(&self, scratch: &Scratch, file: &Path) -> Result<(), Failure> {
+    /// Roles and tablespaces; without passwords where the role may not read them. Out of a pipe: to a file on a full disk pg_dumpall
+    /// writes what fits, and ends with 0.
+    fn globals(&self) -> Result<Vec<u8>, Failure> {
+        let directory = Scratch::new()?;
         // Roles belong to the whole cluster: their file is UTF-8, whatever this database is in, where it can be converted.
         let encoding = if self.encoding == "SQL_ASCII" { &self.encoding } else { "UTF8" };
-        let command = |passwords: bool| {
+        let globals = |passwords: bool| {
             let mut command = Command::new(&self.clients.pg_dumpall.path);
-            command.args(["--globals-only", "--no-password"]).arg("--file").arg(file).current_dir(scratch.path());
+            command.args(["--globals-only", "--no-password"]).current_dir(directory.path());
             command.arg(format!("--database={}", connection_string(self.conn.database())));
             command.arg(format!("--encoding={encoding}"));
             if !passwords {
                 command.arg("--no-role-passwords");
             }
-            command
+            let _guard = self.conn.unhurried_child(&mut command, "")?;
+            let script = self.run(command)?;
+            if script.windows(GLOBALS_END.len()).any(|line| line == GLOBALS_END) { Ok(script) } else { Err(cut_short()) }
         };
         if !self.args.no_role_passwords {
-            match self.connected(command(true)) {
+            match globals(true) {
                 Err(failure) if failure.message.contains("pg_authid") => {
                     warn(
                         TOOL,
@@ -131,21 +138,15 @@ impl<'a> Ddl<'a> {
                 done => return done,
             }
         }
-        self.connected(command(false))
+        globals(false)
     }
 
-    /// Runs a child with a connection of its own.
-    fn connected(&self, mut command: Command) -> Result<(), Failure> {
-        let _guard = self.conn.unhurried_child(&mut command, "")?;
-        self.run(command)
-    }
-
-    /// Runs a child to its end. What it says on stderr is quoted where it fails, else passed on as a warning; pg_dump's advice about
-    /// circular foreign keys is left out, as our restores load data before constraints.
-    fn run(&self, mut command: Command) -> Result<(), Failure> {
+    /// Runs a child to its end, and gives what it wrote. What it says on stderr is quoted where it fails, else passed on as a warning;
+    /// pg_dump's advice about circular foreign keys is left out, as our restores load data before constraints.
+    fn run(&self, mut command: Command) -> Result<Vec<u8>, Failure> {
         let name =
             Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).env("LC_ALL", "C.UTF-8");
         let running = child::start(&mut command).map_err(|error| Failure::io(&name, &error))?;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.pid());
         if self.abandoned.load(Ordering::SeqCst) {
@@ -158,9 +159,10 @@ impl<'a> Ddl<'a> {
         if !status.success() {
             let line = said.lines().find(|line| line.contains("error:")).or(said.lines().next()).unwrap_or("it said nothing");
             let detail = said.lines().find(|line| line.contains("ERROR:") && *line != line.trim_start()).unwrap_or("");
-            let exit = exit_of(&said);
+            let exit = if status.code().is_none() { Exit::Busy } else { exit_of(&said) };
             let hint = match exit {
-                Exit::Busy => "somebody changed or dropped what it was about to read: run it again; nothing was published",
+                Exit::Io => "free space there, or set TMPDIR to another place; nothing was published",
+                Exit::Busy => "it was ended, or somebody changed what it was about to read: run it again; nothing was published",
                 _ => "nothing was published; run it by hand to see more",
             };
             return Err(Failure::new(exit, format!("{name} failed ({status}): {line} {detail}"), hint));
@@ -169,7 +171,7 @@ impl<'a> Ddl<'a> {
         for line in said.lines().filter(|line| line.contains("warning:")).filter(|line| !circular(line)) {
             warn(TOOL, line);
         }
-        Ok(())
+        Ok(output.stdout)
     }
 
     /// Ends the program that runs, as nobody wants its definitions any more.
@@ -182,9 +184,10 @@ impl<'a> Ddl<'a> {
 
     /// Holds pg_dump's choice of tables against ours.
     fn same_tables(&self, schema: &Path) -> Result<(), Failure> {
-        let output = child::output(Command::new(&self.clients.pg_restore.path).arg("--list").arg(schema));
-        let output = output.map_err(|error| Failure::io("pg_restore", &error))?;
-        let theirs: HashSet<u32> = String::from_utf8_lossy(&output.stdout).lines().filter_map(table_entry).collect();
+        let mut list = Command::new(&self.clients.pg_restore.path);
+        list.arg("--list").arg(schema);
+        let listed = self.run(list)?;
+        let theirs: HashSet<u32> = String::from_utf8_lossy(&listed).lines().filter_map(table_entry).collect();
         let ours: HashSet<u32> = self.relations.iter().map(|(oid, _)| *oid).collect();
         if theirs == ours {
             return Ok(());
@@ -214,16 +217,31 @@ fn exit_of(said: &str) -> Exit {
     // Tables are locked against change of form; views, functions and all else that is defined cannot be. PostgreSQL puts many
     // definitions into words as they are now, not as the snapshot shows them.
     let changing =
-        ["lock timeout", "statement timeout", "deadlock detected", "cache lookup failed", "could not open relation with OID"];
-    if changing.into_iter().any(has) {
+        ["lock timeout", "canceling statement", "deadlock detected", "cache lookup failed", "could not open relation with OID"];
+    if has("No space left on device") || has("Disk quota exceeded") {
+        Exit::Io
+    } else if changing.into_iter().any(has) {
         Exit::Busy
     } else if has("permission denied") {
         Exit::Denied
-    } else if has("connection to server") || has("server closed the connection") || has("terminating connection") {
+    } else if has("connection to server")
+        || has("too many connections")
+        || has("too many clients")
+        || has("server closed the connection")
+        || has("terminating connection")
+    {
         Exit::Unavailable
     } else {
         Exit::Damaged
     }
+}
+
+fn cut_short() -> Failure {
+    Failure::new(
+        Exit::Damaged,
+        "pg_dumpall ended without a word, and before its end",
+        "nothing was published; run it by hand to see more",
+    )
 }
 
 fn add<W: Write + Send>(archive: &Writer<W>, path: &str, file: &Path) -> Result<(), Failure> {

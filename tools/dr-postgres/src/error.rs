@@ -31,6 +31,12 @@ pub enum Error {
         /// What to do about it.
         hint: &'static str,
     },
+    /// Nothing could be put below `$TMPDIR`.
+    #[error("{message}")]
+    Local {
+        /// What was to be put there, and what kept it.
+        message: String,
+    },
     /// The server answered with an error of its own; its SQLSTATE decides the exit code.
     #[error("{0}")]
     Server(Box<ServerError>),
@@ -115,6 +121,7 @@ impl Error {
             Error::Config { .. } => Exit::Config,
             Error::Server(error) => error.ruling().0,
             Error::Protocol { .. } => Exit::Protocol,
+            Error::Local { .. } => Exit::Io,
         }
     }
 
@@ -132,6 +139,7 @@ impl Error {
             Error::Unavailable { message, .. }
             | Error::Denied { message, .. }
             | Error::Config { message, .. }
+            | Error::Local { message }
             | Error::Protocol { message } => message,
             Error::Server(error) => &mut error.message,
         };
@@ -157,6 +165,7 @@ impl From<Error> for Failure {
                 Failure::new(exit, message, hint)
             }
             Error::Protocol { .. } => Failure::new(exit, message, "is this a PostgreSQL server, and nothing in between?"),
+            Error::Local { .. } => Failure::new(exit, message, "free space there, or set TMPDIR to another place"),
             Error::Server(server) => {
                 let detail = server.detail.iter().map(|detail| format!(": {detail}")).collect::<String>();
                 let place = server.where_.iter().map(|place| format!(" ({place})")).collect::<String>();
@@ -195,6 +204,11 @@ impl ServerError {
             error.severity = localised;
         }
         Ok(error)
+    }
+
+    /// Whether the session ends with it.
+    pub(crate) fn is_fatal(&self) -> bool {
+        matches!(self.severity.as_str(), "FATAL" | "PANIC")
     }
 
     fn ruling(&self) -> (Exit, &'static str) {

@@ -27,3 +27,4 @@ pub mod sequences;
 pub mod server;
 pub mod settings;
 pub mod snapshot;
+pub mod unchanged;

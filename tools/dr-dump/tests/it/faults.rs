@@ -220,3 +220,92 @@ fn a_temporary_directory_of_a_long_name_holds_no_socket_and_is_no_trouble() {
     let output = dr_dump(&server).arg("postgres").env("TMPDIR", &deep).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
 }
+
+#[test]
+fn f14_a_full_temporary_directory_leaves_no_dump_without_its_roles() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
+    server.psql("postgres", "DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format('CREATE ROLE role_%s', n); END LOOP; END $$");
+    let directory = TempDir::new().unwrap();
+    let mount = directory.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    for size in ["4k", "8k", "16k", "24k", "48k", "1m"] {
+        let script = format!(
+            "mount -t tmpfs -o size={size} none {0} || exit 99; export TMPDIR={0}; exec {1} postgres",
+            mount.display(),
+            env!("CARGO_BIN_EXE_dr-dump")
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", &script]);
+        let output = command.envs(server.env()).env("DR_PG_BINDIRS", server.bin_dir()).output().unwrap();
+        match output.status.code() {
+            Some(0) => {
+                let archive = directory.path().join("dump");
+                std::fs::write(&archive, &output.stdout).unwrap();
+                let roles = format!("zstd -qdc {} | tar -xO globals.sql | grep -c 'CREATE ROLE role_'", archive.display());
+                let counted = Command::new("bash").args(["-o", "pipefail", "-c", &roles]).output().unwrap();
+                assert_eq!(String::from_utf8(counted.stdout).unwrap().trim(), "300", "{size}");
+            }
+            Some(74) => assert_ne!(size, "1m", "{}", text(&output)),
+            _ => panic!("{size}: {}", text(&output)),
+        }
+    }
+}
+
+#[test]
+fn f05_a_pg_dump_that_asks_to_have_its_statement_cancelled_is_not_waited_for() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
+    let directory = TempDir::new().unwrap();
+    // A second connection to the socket, as pg_dump makes one when it is told to end.
+    let pg_dump = server.bin("pg_dump").display().to_string();
+    let script =
+        format!("#!/bin/sh\ncase $* in *--version*) exec {pg_dump} --version ;; esac\n{pg_dump} \"$@\" && {pg_dump} \"$@\"\n");
+    let twice = directory.path().join("pg_dump");
+    std::fs::write(&twice, script).unwrap();
+    std::fs::set_permissions(&twice, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for program in ["pg_dumpall", "pg_restore", "psql"] {
+        std::os::unix::fs::symlink(server.bin(program), directory.path().join(program)).unwrap();
+    }
+    let started = Instant::now();
+    let output = dr_dump(&server).args(["postgres", "--pg-dump"]).arg(&twice).output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn f56_a_session_that_is_ended_under_pg_dump_is_told_with_its_cause() {
+    use std::io::Write;
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n; CREATE VIEW v AS SELECT n FROM t");
+    let mut holder = Command::new(server.bin("psql"));
+    holder.envs(server.env()).args(["-X", "-d", "postgres"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut holder = holder.spawn().unwrap();
+    holder.stdin.as_mut().unwrap().write_all(b"BEGIN; ALTER VIEW v ALTER n SET DEFAULT 1;\n").unwrap();
+    wait_for(&server, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'v'::regclass", "1");
+    // pg_dump waits for the view, and we with it, until `end` is done to either.
+    let waiting = "FROM pg_locks WHERE NOT granted AND relation = 'v'::regclass";
+    let ended = |end: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let dump = scope.spawn(|| dr_dump(&server).args(["--no-globals", "postgres"]).output().unwrap());
+            wait_for(&server, &format!("SELECT count(*) {waiting}"), "1");
+            end();
+            dump.join().unwrap()
+        })
+    };
+    for (end, exit, cause) in
+        [("pg_terminate_backend", 69, "terminating connection"), ("pg_cancel_backend", 75, "canceling statement")]
+    {
+        let output = ended(&|| drop(server.psql("postgres", &format!("SELECT {end}(pid) {waiting}"))));
+        assert_eq!(output.status.code(), Some(exit), "{}", text(&output));
+        assert!(text(&output).contains(cause), "{}", text(&output));
+    }
+    // A pg_dump that is gone needs no answer.
+    let started = Instant::now();
+    let pg_dump = format!("^{} .*--format=custom.*{}", server.bin("pg_dump").display(), "--section=pre-data");
+    let output = ended(&|| assert!(Command::new("pkill").args(["-KILL", "-f", &pg_dump]).status().unwrap().success()));
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output));
+    assert!(started.elapsed() < Duration::from_secs(20));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}

@@ -145,6 +145,36 @@ fn f57_a_table_that_is_locked_by_others_ends_the_dump_in_time() {
 }
 
 #[test]
+fn f58_what_is_dropped_before_pg_dump_describes_it_ends_the_dump() {
+    let server = Server::start(*majors().last().unwrap());
+    let directory = TempDir::new().unwrap();
+    let pg_dump = late_pg_dump(&server, directory.path());
+    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
+    for (made, dropped) in [
+        ("CREATE FUNCTION gone(a int, b text) RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION gone"),
+        ("CREATE PROCEDURE gone(x int) LANGUAGE sql AS ''", "DROP PROCEDURE gone; CREATE PROCEDURE gone(x int) LANGUAGE sql AS ''"),
+        ("CREATE TYPE gone AS ENUM ('a'); CREATE TYPE uses AS (b gone)", "DROP TYPE gone CASCADE"),
+        ("CREATE STATISTICS gone ON n, (n + 1) FROM t", "DROP STATISTICS gone"),
+        ("CREATE INDEX gone ON t (n)", "ALTER INDEX gone RENAME TO other"),
+        ("CREATE ROLE gone", "ALTER ROLE gone RENAME TO other"),
+    ] {
+        server.psql("postgres", made);
+        std::thread::scope(|scope| {
+            let dump = scope
+                .spawn(|| dr_dump(&server).arg("--pg-dump").arg(&pg_dump).args(["--no-globals", "postgres"]).output().unwrap());
+            let snapshot = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'dr-dump' AND EXISTS (SELECT FROM pg_locks WHERE relation = 't'::regclass AND granted AND pid = pg_stat_activity.pid)";
+            wait_for(&server, snapshot, "t");
+            std::thread::park_timeout(std::time::Duration::from_secs(1));
+            server.psql("postgres", dropped);
+            server.psql("postgres", "TRUNCATE t");
+            let output = dump.join().unwrap();
+            assert_eq!(output.status.code(), Some(75), "{dropped}: {}", text(&output));
+            assert!(text(&output).contains("\"gone\"") || text(&output).contains("pg_dump failed"), "{}", text(&output));
+        });
+    }
+}
+
+#[test]
 fn f57_who_wants_two_tables_and_a_dump_are_not_in_each_others_way() {
     use std::io::Write;
     let server = Server::start(majors()[0]);

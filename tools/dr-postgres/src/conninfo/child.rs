@@ -69,7 +69,8 @@ impl ConnInfo {
         }
         command.env_remove("PGREQUIRESSL").env("PGHOST", directory).env("PGPORT", port.to_string());
         command.env("PGUSER", self.user()).env("PGDATABASE", self.database());
-        command.env("PGGSSENCMODE", "disable").env("PGPASSFILE", "/dev/null").env("PGMAXPROTOCOLVERSION", "3.0");
+        // A file that is not there: about another that is none libpq would complain.
+        command.env("PGGSSENCMODE", "disable").env("PGPASSFILE", directory.join("passfile")).env("PGMAXPROTOCOLVERSION", "3.0");
     }
 
     fn address_child(&self, command: &mut Command) {
@@ -100,7 +101,7 @@ impl ConnInfo {
     }
 
     fn write_files(&self, command: &mut Command) -> Result<ChildGuard, Error> {
-        let failed = |error: std::io::Error| Error::config(format!("writing a temporary password file: {error}"));
+        let failed = |error: std::io::Error| Error::Local { message: format!("writing a temporary password file: {error}") };
         let directory = Scratch::new().map_err(|failure| Error::config(failure.message))?;
         let write = |name: &str, text: String| {
             let path = directory.path().join(name);

@@ -8,6 +8,7 @@ use postgres_protocol::message::backend::Message;
 
 use super::session::{Session, TransactionStatus};
 use crate::Error;
+use crate::error::ServerError;
 
 /// The protocol version 3.0, and what may come in its place at first (PostgreSQL manual, "Message Formats").
 const PROTOCOL: u32 = 3 << 16;
@@ -68,13 +69,24 @@ impl Session {
         loop {
             let header = self.guard(|session| session.wire.peek())?;
             match header.tag {
-                b'Z' | b'S' => {
+                b'Z' | b'S' | b'E' => {
                     self.guard(|session| session.wire.hold(5 + header.length))?;
                     program.write(self.wire.show_held(5 + header.length));
                     let message = self.guard(|session| session.wire.message())?;
-                    if let Some(Message::ReadyForQuery(body)) = self.aside(message)? {
-                        self.ready(body.status());
-                        return Ok(());
+                    match self.aside(message)? {
+                        Some(Message::ReadyForQuery(body)) => {
+                            self.ready(body.status());
+                            return Ok(());
+                        }
+                        // Most errors are the program's own; after one of these there is no session any more.
+                        Some(Message::ErrorResponse(body)) => {
+                            let error = self.sound(ServerError::read(body.fields()))?;
+                            if error.is_fatal() {
+                                self.broken = true;
+                                return Err(Error::Server(Box::new(error)));
+                            }
+                        }
+                        _ => {}
                     }
                 }
                 // The server would wait for rows, or for both sides to talk at once.

@@ -283,8 +283,7 @@ impl Session {
 
     /// After the server's error: reads on until it is ready again; after a fatal one the session is broken.
     pub(super) fn recover(&mut self, error: ServerError) -> Error {
-        let fatal = matches!(error.severity.as_str(), "FATAL" | "PANIC");
-        self.broken |= fatal || self.await_ready().is_err();
+        self.broken |= error.is_fatal() || self.await_ready().is_err();
         Error::Server(Box::new(error))
     }
 
