@@ -402,9 +402,23 @@ impl Asked<'_> {
         if let (Aim::Latest, Some(name)) = (&self.target.aim, partial) {
             warn(TOOL, format!("{name} may hold later transactions: see dr-recover(1), CAVEATS"));
         }
+        if let Aim::Latest = &self.target.aim {
+            self.mention_claims(chosen);
+        }
         for (location, failure) in &self.survey.unreachable {
             warn(TOOL, format!("{location} is left out: {}", failure.message));
         }
+    }
+
+    /// A segment is claimed before it is stored: at the end of the WAL nobody can tell one that never came from one that was removed.
+    fn mention_claims(&self, chosen: &Chosen) {
+        let size = self.survey.held.size;
+        let until = chosen.reach.missing.start(size);
+        let is_behind = |name: &SegmentName| name.start(size) >= until && chosen.way.segment_at(name.start(size), size) == *name;
+        let gone: Vec<_> = self.survey.only_claimed().into_iter().filter(is_behind).collect();
+        let ([first, ..], [.., last]) = (&gone[..], &gone[..]) else { return };
+        let which = if first == last { first.to_string() } else { format!("{first} to {last} ({} segments)", gone.len()) };
+        warn(TOOL, format!("{which}: claimed, and in no store: its host was lost while it was pushed, or it was removed since"));
     }
 }
 

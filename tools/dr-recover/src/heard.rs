@@ -171,6 +171,12 @@ pub fn verdict(fatal: &str) -> (Exit, &'static str) {
     {
         return (Exit::Missing, "the target is not in the WAL that could be replayed: choose another");
     }
+    if has("wal_level=minimal") {
+        return (
+            Exit::Missing,
+            "the server wrote too little into its WAL for a while: choose a moment before, or a base taken after",
+        );
+    }
     let of_this_machine = [
         "could not create any",
         "could not create lock file",
@@ -266,6 +272,7 @@ mod tests {
         assert_eq!((heard.fetch_failed.as_deref(), heard.fetch_exit), (Some("s3://b: no answer"), Some(Exit::Unavailable)));
         assert_eq!(verdict(heard.fatal.as_deref().unwrap_or_default()).0, Exit::Unavailable);
         assert_eq!(verdict("recovery ended before configured recovery target was reached").0, Exit::Missing);
+        assert_eq!(verdict("WAL was generated with wal_level=minimal, cannot continue recovering").0, Exit::Missing);
         assert_eq!(verdict("could not create any Unix-domain sockets").0, Exit::Config);
         assert_eq!(verdict("could not locate a valid checkpoint record").0, Exit::Damaged);
     }

@@ -1,6 +1,6 @@
 //! What WAL do the stores hold? Asked once, of all of them, before anything is decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use dr_catalogue::PublicKey;
@@ -8,7 +8,7 @@ use dr_crypt::Identities;
 use dr_pipe::{Exit, Failure, warn};
 use dr_store::{Location, Store, StoreArgs};
 use dr_wal::history::Timelines;
-use dr_wal::{History, Inventory, Item, Opening, PieceItem, SegmentName, SegmentSize, Shelf, System, WalName};
+use dr_wal::{History, Inventory, Item, Opening, SegmentName, SegmentSize, Shelf, System, WalName};
 
 use crate::TOOL;
 use dr_wal::window::Held;
@@ -121,6 +121,13 @@ impl<'a> Survey<'a> {
         self.stores.iter().any(|(_, inventory)| inventory.files.get(name).is_some_and(is_good))
     }
 
+    /// Segments that were claimed, and that no store has.
+    pub fn only_claimed(&self) -> BTreeSet<SegmentName> {
+        let claimed = self.stores.iter().flat_map(|(_, inventory)| &inventory.files).filter(|(_, item)| !item.claims.is_empty());
+        let segments = claimed.filter_map(|(name, _)| if let WalName::Segment(segment) = name { Some(*segment) } else { None });
+        segments.filter(|segment| !self.held.whole.contains(segment)).collect()
+    }
+
     /// Of these segments, the first of which two contents lie in a store.
     pub fn conflict(&self, segments: &[SegmentName]) -> Option<SegmentName> {
         let in_conflict = |inventory: &Inventory, name| inventory.files.get(&WalName::Segment(name)).is_some_and(Item::is_conflict);
@@ -143,21 +150,25 @@ impl<'a> Survey<'a> {
     }
 
     fn count(&mut self, partly: bool) {
-        let size = self.held.size;
+        let (size, mut torn) = (self.held.size, BTreeMap::<SegmentName, u64>::new());
         for (_, inventory) in &self.stores {
             for (name, item) in &inventory.files {
                 if let (WalName::Segment(segment), true) = (name, is_good(item)) {
                     self.held.whole.insert(*segment);
                 }
             }
-            let pieces = inventory.pieces.iter().filter(|_| partly);
-            for (segment, reached) in pieces.map(|(segment, pieces)| (segment, reach(pieces))).filter(|(_, reached)| *reached > 0) {
+            for segment in inventory.pieces.keys().filter(|_| partly) {
                 let known = self.held.begun.entry(*segment).or_default();
-                *known = (*known).max(reached.min(size.bytes()));
+                *known = (*known).max(u64::from(inventory.streamed(segment)).min(size.bytes()));
+                let more = torn.entry(*segment).or_default();
+                *more = (*more).max(inventory.torn(segment).map_or(0, u64::from));
             }
         }
         let whole = &self.held.whole;
         self.held.begun.retain(|segment, _| !whole.contains(segment));
+        torn.retain(|segment, more| self.held.begun.get(segment).is_some_and(|reached| *more > *reached));
+        self.held.torn = torn.into_keys().collect();
+        self.held.begun.retain(|_, reached| *reached > 0);
     }
 
     fn histories(&self) -> Result<Timelines, Failure> {
@@ -191,15 +202,4 @@ fn list(location: &Location, args: &StoreArgs, cluster: &str) -> Result<(Store, 
 /// Whether a name has an object, and a claim that says what it holds: one without the other is never served.
 fn is_good(item: &Item) -> bool {
     !item.objects.is_empty() && !item.claims.is_empty()
-}
-
-/// How far pieces reach from the first byte on without a gap, in bytes.
-fn reach(pieces: &[PieceItem]) -> u64 {
-    let mut reached = 0;
-    while let Some(next) =
-        pieces.iter().filter(|item| item.piece.begin <= reached && item.piece.end > reached).map(|item| item.piece.end).max()
-    {
-        reached = next;
-    }
-    u64::from(reached)
 }

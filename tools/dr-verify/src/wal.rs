@@ -381,7 +381,9 @@ impl Log {
         let whole: BTreeSet<SegmentName> = self.inventory.files.iter().filter_map(usable).collect();
         let begun = self.inventory.pieces.keys().filter(|segment| !whole.contains(segment));
         let begun = begun.map(|segment| (*segment, u64::from(self.inventory.streamed(segment)).min(size.bytes())));
-        Held { size, begun: begun.filter(|(_, bytes)| *bytes > 0).collect(), whole, timelines: histories::known(&self.forks) }
+        // That a segment is torn is told of the segment itself.
+        let begun = begun.filter(|(_, bytes)| *bytes > 0).collect();
+        Held { size, begun, whole, timelines: histories::known(&self.forks), ..Held::default() }
     }
 }
 

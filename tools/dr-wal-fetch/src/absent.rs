@@ -62,6 +62,11 @@ pub fn no_later_one(shelf: &Shelf, segment: &SegmentName) -> Result<(), Failure>
     if inventory.has(&WalName::Segment(*segment)) {
         return Err(contradicts(shelf, &format!("it lists {segment} only sometimes")));
     }
+    if let Some(at) = inventory.torn(segment) {
+        let why = format!("{}: of {segment} a piece is missing: there is more of it, from byte {at} on", shelf.store().location());
+        let hint = "look for it in another store, or in pg_wal of a server: without it recovery ends there";
+        return Err(Failure::new(Exit::Damaged, why, hint));
+    }
     let streamed = inventory.pieces.keys().copied();
     let later = inventory.segments(segment.timeline).chain(streamed).filter(|later| later > segment).min();
     if let Some(later) = later {

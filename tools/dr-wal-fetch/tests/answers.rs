@@ -219,7 +219,7 @@ fn pieces_of_an_unfinished_segment_are_served_with_zeros_behind_them() {
     let world = World::sealed();
     let store = world.directory("store");
     let whole = segment(NAME, SYSTEM, 1);
-    for (begin, end) in [(0, 8192), (8192, 100_000), (200_000, 300_000)] {
+    for (begin, end) in [(0, 8192), (8192, 100_000)] {
         world.put_piece(&store, NAME, begin, &whole[begin..end]);
     }
     for standby in [false, true] {
@@ -236,6 +236,16 @@ fn pieces_of_an_unfinished_segment_are_served_with_zeros_behind_them() {
     // Where a store that may have it whole cannot be asked, a part of it would be the end of the log.
     let both = format!("{},{}", world.text("store"), world.text("nowhere"));
     refused(&world, &world.fetch(NAME).env("DR_FROM", both).output().unwrap(), 200);
+    // Nor is what lies before a hole the end.
+    world.put_piece(&store, NAME, 200_000, &whole[200_000..300_000]);
+    assert!(
+        refused(&world, &world.fetch(NAME).output().unwrap(), 200)
+            .contains("a piece is missing: there is more of it, from byte 200000")
+    );
+    refused(&world, &world.fetch(NAME).arg("--standby").output().unwrap(), 65);
+    let planned = world.fetch(NAME).args(["--planned", &format!("{NAME}:100000")]).output().unwrap();
+    assert_eq!(planned.status.code(), Some(0), "as much as the target needs: {}", said(&planned));
+    world.taken();
     world.put(&store, NAME, &whole);
     assert!(world.fetched(NAME) == whole);
 }

@@ -112,37 +112,31 @@ fn holes_of(
         let mut reach = way.reach(held, base);
         // What lies behind one hole may have another: both must be mended.
         while let Some(resumes) = reach.resumes {
+            let behind = if resumes == reach.missing { resumes.end(held.size) } else { resumes.start(held.size) };
             // Behind it each timeline may go on with a segment of its own.
-            let last = way.segment_at(Lsn(resumes.start(held.size).0 - 1), held.size);
-            if !is_announced(way, held, reach.missing, resumes, announced) {
+            let last = way.segment_at(Lsn(behind.0 - 1), held.size);
+            if !is_announced(way, held, reach.missing, behind, announced) {
                 let hole = holes.entry((reach.missing, last)).or_insert_with(|| Hole {
                     missing: range(reach.missing, last, held),
                     segments: count(reach.missing, last, held),
                     timelines: BTreeSet::new(),
                     bases: BTreeSet::new(),
                     before: reach.segments.last().copied(),
-                    next: next(way, held, whole, resumes),
+                    next: next(way, whole, behind),
                     pruned: false,
                 });
                 hole.timelines.insert(way.timeline());
                 hole.bases.insert(base.place);
             }
-            let start = resumes.start(held.size);
-            let behind = Point { timeline: resumes.timeline, start, stop: start, wal_inside: false, ..base.clone() };
-            reach = way.reach(held, &behind);
+            let timeline = way.segment_at(behind, held.size).timeline;
+            reach = way.reach(held, &Point { timeline, start: behind, stop: behind, wal_inside: false, ..base.clone() });
         }
     }
 }
 
 /// Whether every segment of a hole was announced to be deleted.
-fn is_announced(
-    way: &Way,
-    held: &Held,
-    first: SegmentName,
-    resumes: SegmentName,
-    announced: &dyn Fn(&SegmentName) -> bool,
-) -> bool {
-    let (mut at, end) = (first.start(held.size), resumes.start(held.size));
+fn is_announced(way: &Way, held: &Held, first: SegmentName, end: Lsn, announced: &dyn Fn(&SegmentName) -> bool) -> bool {
+    let mut at = first.start(held.size);
     while at < end && announced(&way.segment_at(at, held.size)) {
         at = Lsn(at.0 + held.size.bytes());
     }
@@ -150,9 +144,9 @@ fn is_announced(
 }
 
 /// The first base behind a hole, by where it ends.
-fn next(way: &Way, held: &Held, whole: &BTreeSet<usize>, resumes: SegmentName) -> Option<(String, DateTime<Utc>)> {
-    let behind = |base: &&Point| whole.contains(&base.place) && base.start >= resumes.start(held.size);
-    way.bases.iter().find(behind).map(|base| (base.name.clone(), base.stopped_at))
+fn next(way: &Way, whole: &BTreeSet<usize>, behind: Lsn) -> Option<(String, DateTime<Utc>)> {
+    let is_behind = |base: &&Point| whole.contains(&base.place) && base.start >= behind;
+    way.bases.iter().find(is_behind).map(|base| (base.name.clone(), base.stopped_at))
 }
 
 /// Whether what is missing, from one segment to another, begins where a base ends and ends where a base begins, on whichever timeline.

@@ -144,6 +144,11 @@ impl Inventory {
         self.pieces.get(segment).map_or(0, |pieces| pieces::reach(pieces))
     }
 
+    /// From which byte on there is more of a streamed segment, behind a hole; by the names of pieces alone.
+    pub fn torn(&self, segment: &SegmentName) -> Option<u32> {
+        self.pieces.get(segment).and_then(|pieces| pieces::behind_hole(pieces))
+    }
+
     /// What `listed` holds of the WAL of `cluster`; what is none is passed over.
     pub fn of(cluster: &str, listed: impl IntoIterator<Item = Listed>) -> Inventory {
         let mut inventory = Inventory::default();
@@ -185,6 +190,7 @@ impl Shelf<'_> {
             last: run.last.to_string(),
             segments: run.segments,
             until_lsn: Some(until.to_string()),
+            resumes_lsn: None,
             wal_segment_bytes: size.bytes(),
             stored_bytes: run.bytes,
             stored_at: run.modified_at,
@@ -194,7 +200,8 @@ impl Shelf<'_> {
             let until = Lsn(segment.start(size).0 + u64::from(inventory.streamed(segment)));
             let bytes = pieces.iter().map(|piece| piece.bytes).sum();
             let modified_at = pieces.iter().filter_map(|piece| piece.modified_at).max();
-            record(Run { first: *segment, last: *segment, segments: 0, bytes, modified_at }, until)
+            let resumes = inventory.torn(segment).map(|at| Lsn(segment.start(size).0 + u64::from(at)).to_string());
+            Wal { resumes_lsn: resumes, ..record(Run { first: *segment, last: *segment, segments: 0, bytes, modified_at }, until) }
         });
         Ok(whole.chain(begun).collect())
     }

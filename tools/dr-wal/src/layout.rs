@@ -137,9 +137,17 @@ pub fn system(cluster: &str) -> String {
     format!("{cluster}/wal/system.json")
 }
 
+/// How the names of those claims begin.
+pub fn system_stem(cluster: &str) -> String {
+    format!("{cluster}/wal/system.")
+}
+
+/// How they end.
+pub const CLAIM: &str = ".claim";
+
 /// The claim that the cluster is the system so described.
 pub fn system_claim(cluster: &str, content: Content) -> String {
-    format!("{cluster}/wal/system.{content}.claim")
+    format!("{}{content}{CLAIM}", system_stem(cluster))
 }
 
 /// What the object of this key is; none where it is nothing of ours.

@@ -132,6 +132,12 @@ pub(crate) fn reach(pieces: &[PieceItem]) -> u32 {
     reached
 }
 
+/// The first byte of what lies behind a hole, where pieces do.
+pub(crate) fn behind_hole(pieces: &[PieceItem]) -> Option<u32> {
+    let reached = reach(pieces);
+    pieces.iter().map(|item| item.piece.begin).filter(|begin| *begin > reached).min()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

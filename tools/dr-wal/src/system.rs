@@ -49,11 +49,39 @@ impl std::fmt::Display for System {
 }
 
 impl Shelf<'_> {
-    /// Which system the cluster is here; none where no segment was ever pushed.
+    /// Which system the cluster is here, as is said or, where that was lost, as was claimed before it was said; none where no segment
+    /// was ever pushed.
     ///
     /// # Errors
-    /// As the store says; [`Error::Damaged`] where it is no such description.
+    /// As the store says; [`Error::Damaged`] where it is no such description, or several were claimed.
     pub fn system(&self) -> Result<Option<System>, Error> {
+        match self.said_system()? {
+            None => self.claimed_system(),
+            said => Ok(said),
+        }
+    }
+
+    /// What the claims say; those whose content is not that of their name say nothing.
+    fn claimed_system(&self) -> Result<Option<System>, Error> {
+        let stem = layout::system_stem(self.cluster);
+        let mut claimed: Option<System> = None;
+        for listed in self.store.list(&stem)? {
+            let Some(content) = listed.key.strip_prefix(&stem).and_then(|rest| rest.strip_suffix(layout::CLAIM)) else { continue };
+            let text = self.store.read(&listed.key, MAX_BYTES)?;
+            if Content::of(&Sha256::of(&text)).to_string() != content {
+                continue;
+            }
+            let Ok(system) = serde_json::from_slice::<System>(&text) else { continue };
+            if claimed.as_ref().is_some_and(|other| *other != system) {
+                let object = format!("{}/{}", self.store.location(), layout::system(self.cluster));
+                return Err(Error::damaged(object, "it is not there, and two systems claim the cluster"));
+            }
+            claimed = Some(system);
+        }
+        Ok(claimed)
+    }
+
+    fn said_system(&self) -> Result<Option<System>, Error> {
         let key = layout::system(self.cluster);
         let text = match self.store.read(&key, MAX_BYTES) {
             Err(dr_store::Error::Absent { .. }) => return Ok(None),
@@ -89,7 +117,7 @@ impl Shelf<'_> {
     }
 
     fn hold_against(&self, system: &System) -> Result<Identity, Error> {
-        match self.system()? {
+        match self.said_system()? {
             Some(there) if there != *system => Err(self.other_system(system, there.to_string())),
             _ => Ok(Identity::Proved),
         }

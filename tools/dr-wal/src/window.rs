@@ -16,6 +16,8 @@ pub struct Held {
     pub whole: BTreeSet<SegmentName>,
     /// Segments of which a beginning is there, streamed; and how many bytes of it.
     pub begun: BTreeMap<SegmentName, u64>,
+    /// Segments that are not there whole, and of which more was streamed than that beginning, behind a hole.
+    pub torn: BTreeSet<SegmentName>,
     /// The histories that are there.
     pub timelines: Timelines,
 }
@@ -87,7 +89,7 @@ pub struct Reach {
     pub until: Lsn,
     /// The segment that is not there, or not whole.
     pub missing: SegmentName,
-    /// The next one that is there behind it: then WAL is lost, else it just ends.
+    /// The next one that is there behind it, or itself where it is torn: then WAL is lost, else it just ends.
     pub resumes: Option<SegmentName>,
 }
 
@@ -200,7 +202,7 @@ impl Way {
                 break;
             }
         }
-        reach.resumes = self.resumes(held, reach.missing);
+        reach.resumes = Some(reach.missing).filter(|name| held.torn.contains(name)).or_else(|| self.resumes(held, reach.missing));
         reach
     }
 
@@ -222,7 +224,13 @@ impl Way {
             let start = name.start(held.size);
             start > missing.start(held.size) && self.writes(start, held.size) == name.timeline
         };
-        held.whole.iter().chain(held.begun.keys()).filter(behind).min_by_key(|name| name.start(held.size)).copied()
+        held.whole
+            .iter()
+            .chain(held.begun.keys())
+            .chain(&held.torn)
+            .filter(behind)
+            .min_by_key(|name| name.start(held.size))
+            .copied()
     }
 }
 
@@ -250,7 +258,7 @@ impl Reach {
 
     /// What is missing, in words: one segment, or the first and last of several.
     pub fn gap(&self, size: SegmentSize) -> String {
-        let Some(resumes) = self.resumes else { return self.missing.to_string() };
+        let Some(resumes) = self.resumes.filter(|resumes| *resumes != self.missing) else { return self.missing.to_string() };
         let count = (resumes.start(size).0 - self.missing.start(size).0) / size.bytes();
         if count <= 1 {
             return self.missing.to_string();
@@ -289,7 +297,7 @@ mod tests {
 
     fn held(whole: &[(u32, u64)], histories: Vec<History>) -> Held {
         let whole = whole.iter().map(|(timeline, segment)| name(*timeline, *segment)).collect();
-        Held { size: size(), whole, begun: BTreeMap::new(), timelines: histories.into_iter().collect() }
+        Held { size: size(), whole, timelines: histories.into_iter().collect(), ..Held::default() }
     }
 
     fn base(timeline: u32, start: Lsn, stop: Lsn) -> Point {

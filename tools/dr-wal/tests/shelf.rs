@@ -303,6 +303,14 @@ fn f45_a_cluster_is_one_system_in_a_store() {
             let left = store.list("main/wal/").unwrap();
             assert_eq!(left.len(), 2, "a refusal leaves nothing behind: {left:?}");
         }
+        // What was said is lost: what was claimed is there, where nobody has changed it, and nobody else has claimed it too.
+        store.remove("main/wal/system.json").unwrap();
+        assert_eq!(shelf.system().unwrap().as_ref(), Some(&system));
+        store.put("main/wal/system.00000000000000000000000000000000.claim", b"{}").unwrap();
+        assert_eq!(shelf.system().unwrap().as_ref(), Some(&system));
+        shelf.put_system(&System::of(&header(8))).unwrap();
+        store.remove("main/wal/system.json").unwrap();
+        assert!(matches!(shelf.system(), Err(Error::Damaged { .. })));
     });
 }
 

@@ -70,6 +70,7 @@ impl World {
             last: format!("0000000100000000{last:08X}"),
             segments: last - first + 1,
             until_lsn: Some(format!("0/{:X}", (last + 1) << 24)),
+            resumes_lsn: None,
             wal_segment_bytes: 16 << 20,
             stored_bytes: 1000,
             stored_at: Some(self.ago(age)),

@@ -24,6 +24,9 @@ pub struct Wal {
     /// The first byte behind it that is not there, as PostgreSQL prints positions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub until_lsn: Option<String>,
+    /// Where more of a segment that is still being streamed is there, behind a hole.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resumes_lsn: Option<String>,
     /// Size of a segment, in bytes.
     pub wal_segment_bytes: u64,
     /// Size of the run's objects in the store.

@@ -38,6 +38,39 @@ fn f47_a_hole_is_named_with_what_can_be_reached() {
 }
 
 #[test]
+fn f47_a_hole_between_streamed_pieces_is_no_end() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    let at = source.now();
+    source.row(2);
+    source.archived();
+    let next = source.sql("SELECT pg_walfile_name(pg_current_wal_lsn() + 1)");
+    let pieces = source.path("store/main/wal/00000001").join(format!("{next}.part"));
+    fs::create_dir(&pieces).unwrap();
+    fs::write(pieces.join("00002000-00003000.a1b2.zst.age"), b"behind what is missing").unwrap();
+    let ran = run(&mut source.recover("x", &["--preflight"]));
+    assert!(ran.ends(66).contains(&format!("the WAL has a hole: {next} is missing")), "{}", ran.stderr);
+    let (recovered, _) = source.arrive("x", &["--target-time", &at]);
+    assert_eq!(recovered.rows(), "1");
+}
+
+#[test]
+fn what_was_claimed_and_is_in_no_store_is_told() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    let last = source.sql("SELECT pg_walfile_name(pg_current_wal_lsn() + 1)");
+    source.row(2);
+    source.archived();
+    assert!(!run(&mut source.recover("x", &["--preflight"])).stderr.contains("claimed"));
+    fs::remove_file(source.path("store/main/wal/00000001").join(format!("{last}.zst.age"))).unwrap();
+    let ran = run(&mut source.recover("x", &["--preflight"]));
+    assert!(ran.ends(0).contains(&format!("warning: {last}: claimed, and in no store")), "{}", ran.stderr);
+}
+
+#[test]
 fn f47_a_store_that_cannot_be_asked_may_have_what_is_missing_or_know_a_newer_timeline() {
     let source = Source::start(15);
     source.base();

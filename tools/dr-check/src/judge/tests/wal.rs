@@ -58,6 +58,27 @@ fn what_is_streamed_counts_as_far_as_it_goes() {
 }
 
 #[test]
+fn f47_a_hole_between_streamed_pieces_is_critical() {
+    let streamed = |until: &str, resumes: Option<&str>| {
+        let mut world = world("").base(HOUR, 2).wal(1, 3, HOUR).wal(4, 4, HOUR);
+        world.facts.wal[1].segments = 0;
+        (world.facts.wal[1].until_lsn, world.facts.wal[1].resumes_lsn) = (Some(until.into()), resumes.map(str::to_owned));
+        world
+    };
+    assert_eq!(streamed("0/4300000", None).state("wal-gap"), Some(Ok));
+    for until in ["0/4300000", "0/4000000"] {
+        let check = streamed(until, Some("0/4400000")).check("wal-gap").unwrap();
+        assert_eq!((check.state, check.value), (Critical, Some(1.0)), "{until}");
+        assert!(check.message.contains("000000010000000000000004"), "{}", check.message);
+    }
+    // Another store has all of it, or what is missing.
+    assert_eq!(streamed("0/4300000", Some("0/4400000")).wal(4, 4, HOUR).state("wal-gap"), Some(Ok));
+    let mut both = streamed("0/4300000", Some("0/4400000")).wal(4, 4, HOUR);
+    (both.facts.wal[2].segments, both.facts.wal[2].until_lsn) = (0, Some("0/4500000".into()));
+    assert_eq!(both.state("wal-gap"), Some(Ok));
+}
+
+#[test]
 fn f47_a_gap_is_critical_with_the_number_of_segments() {
     let whole = world("").base(HOUR, 2).wal(1, 9, 1);
     assert_eq!(whole.state("wal-gap"), Some(Ok));
