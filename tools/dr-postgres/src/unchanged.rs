@@ -15,12 +15,14 @@ use crate::{ConnInfo, Error};
 /// How many of those that have changed are named.
 const NAMED: usize = 3;
 
-/// What is described so: its kind and OID, what changes when it does, and its name. What belongs to temporary schemas is nobody's but
+/// What is described so: its kind and OID, what the server's functions read of it as it is now, and its name. The body of a function
+/// that is replaced is read out of the snapshot. What belongs to temporary schemas is nobody's but
 /// its session's.
 const DESCRIBED: &str = "
-    SELECT 'function', p.oid, p.xmin::text, p.proname FROM pg_catalog.pg_proc p, pg_catalog.pg_namespace n
+    SELECT 'function', p.oid, pg_catalog.md5(ROW(p.pronamespace, p.proargtypes, p.proallargtypes, p.proargmodes, p.proargnames,
+           p.proargdefaults, p.prorettype, p.proretset, p.prosqlbody)::text), p.proname FROM pg_catalog.pg_proc p, pg_catalog.pg_namespace n
      WHERE n.oid = p.pronamespace AND p.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_'
-    UNION ALL SELECT 'type', t.oid, t.xmin::text, t.typname FROM pg_catalog.pg_type t, pg_catalog.pg_namespace n
+    UNION ALL SELECT 'type', t.oid, t.typnamespace::text, t.typname FROM pg_catalog.pg_type t, pg_catalog.pg_namespace n
      WHERE n.oid = t.typnamespace AND t.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_' AND t.typrelid = 0 AND t.typelem = 0
     UNION ALL SELECT 'statistics', s.oid, s.xmin::text, s.stxname FROM pg_catalog.pg_statistic_ext s
     UNION ALL SELECT 'relation', c.oid, c.relnamespace::text || c.relkind::text, c.relname FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n

@@ -43,23 +43,32 @@ fn f58_a_storm_of_ddl_gives_a_consistent_dump_or_none() {
     });
 }
 
-/// A pg_dump that begins only once somebody waits for a table that the dump has locked.
-fn late_pg_dump(server: &Server, directory: &Path) -> PathBuf {
+/// A dump in which `meanwhile` is done after the snapshot, and before pg_dump reads any definition.
+fn dump_while(server: &Server, meanwhile: impl FnOnce()) -> Output {
+    let directory = TempDir::new().unwrap();
+    let (begun, go, pg_dump) = (directory.path().join("begun"), directory.path().join("go"), directory.path().join("pg_dump"));
     let script = format!(
-        "#!/bin/bash\nif [[ $* != *--version* ]]; then\n    for _ in {{1..300}}; do\n        \
-         [[ $(env -u PGHOST -u PGPORT {psql} -XAtc \"SELECT count(*) FROM pg_locks WHERE NOT granted\" '{conninfo}') != 0 ]] && break\n        \
-         sleep 0.1\n    done\nfi\nexec {pg_dump} \"$@\"\n",
-        psql = server.bin("psql").display(),
-        conninfo = server.conninfo("postgres"),
-        pg_dump = server.bin("pg_dump").display(),
+        "#!/bin/bash\nif [[ $* != *--version* ]]; then touch {}; until [ -e {} ]; do sleep 0.05; done; fi\nexec {} \"$@\"\n",
+        begun.display(),
+        go.display(),
+        server.bin("pg_dump").display()
     );
+    std::fs::write(&pg_dump, script).unwrap();
+    std::fs::set_permissions(&pg_dump, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     for sibling in ["pg_dumpall", "pg_restore", "psql"] {
-        std::os::unix::fs::symlink(server.bin(sibling), directory.join(sibling)).unwrap();
+        std::os::unix::fs::symlink(server.bin(sibling), directory.path().join(sibling)).unwrap();
     }
-    let path = directory.join("pg_dump");
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    path
+    std::thread::scope(|scope| {
+        let dump =
+            scope.spawn(|| dr_dump(server).arg("--pg-dump").arg(&pg_dump).args(["--no-globals", "postgres"]).output().unwrap());
+        while !begun.exists() {
+            assert!(!dump.is_finished(), "{}", text(&dump.join().unwrap()));
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+        meanwhile();
+        std::fs::write(&go, "").unwrap();
+        dump.join().unwrap()
+    })
 }
 
 #[test]
@@ -67,14 +76,11 @@ fn f57_who_asks_for_a_table_behind_our_lock_waits_for_the_dump_and_not_the_dump_
     for major in majors() {
         let server = Server::start(major);
         server.psql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 100) AS n; CREATE VIEW v AS SELECT n FROM t");
-        let directory = TempDir::new().unwrap();
-        let pg_dump = late_pg_dump(&server, directory.path());
         std::thread::scope(|scope| {
-            let dump = scope
-                .spawn(|| dr_dump(&server).arg("--pg-dump").arg(&pg_dump).args(["--no-globals", "postgres"]).output().unwrap());
-            wait_for(&server, "SELECT count(*) > 0 FROM pg_locks WHERE relation = 't'::regclass AND granted", "t");
-            server.psql("postgres", "TRUNCATE t");
-            let output = dump.join().unwrap();
+            let output = dump_while(&server, || {
+                scope.spawn(|| server.psql("postgres", "TRUNCATE t"));
+                wait_for(&server, "SELECT count(*) FROM pg_locks WHERE NOT granted", "1");
+            });
             assert!(output.status.success(), "{}", text(&output));
             assert!(fingerprints(&output.stdout).contains("\"rows\":100"), "{}", fingerprints(&output.stdout));
         });
@@ -147,31 +153,29 @@ fn f57_a_table_that_is_locked_by_others_ends_the_dump_in_time() {
 #[test]
 fn f58_what_is_dropped_before_pg_dump_describes_it_ends_the_dump() {
     let server = Server::start(*majors().last().unwrap());
-    let directory = TempDir::new().unwrap();
-    let pg_dump = late_pg_dump(&server, directory.path());
     server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
     for (made, dropped) in [
         ("CREATE FUNCTION gone(a int, b text) RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION gone"),
         ("CREATE PROCEDURE gone(x int) LANGUAGE sql AS ''", "DROP PROCEDURE gone; CREATE PROCEDURE gone(x int) LANGUAGE sql AS ''"),
+        (
+            "CREATE FUNCTION gone(a bigint) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE OR REPLACE FUNCTION gone(a bigint DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 2'",
+        ),
         ("CREATE TYPE gone AS ENUM ('a'); CREATE TYPE uses AS (b gone)", "DROP TYPE gone CASCADE"),
         ("CREATE STATISTICS gone ON n, (n + 1) FROM t", "DROP STATISTICS gone"),
         ("CREATE INDEX gone ON t (n)", "ALTER INDEX gone RENAME TO other"),
         ("CREATE ROLE gone", "ALTER ROLE gone RENAME TO other"),
     ] {
         server.psql("postgres", made);
-        std::thread::scope(|scope| {
-            let dump = scope
-                .spawn(|| dr_dump(&server).arg("--pg-dump").arg(&pg_dump).args(["--no-globals", "postgres"]).output().unwrap());
-            let snapshot = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'dr-dump' AND EXISTS (SELECT FROM pg_locks WHERE relation = 't'::regclass AND granted AND pid = pg_stat_activity.pid)";
-            wait_for(&server, snapshot, "t");
-            std::thread::park_timeout(std::time::Duration::from_secs(1));
-            server.psql("postgres", dropped);
-            server.psql("postgres", "TRUNCATE t");
-            let output = dump.join().unwrap();
-            assert_eq!(output.status.code(), Some(75), "{dropped}: {}", text(&output));
-            assert!(text(&output).contains("\"gone\"") || text(&output).contains("pg_dump failed"), "{}", text(&output));
-        });
+        let output = dump_while(&server, || drop(server.psql("postgres", dropped)));
+        assert_eq!(output.status.code(), Some(75), "{dropped}: {}", text(&output));
+        assert!(text(&output).contains("\"gone\"") || text(&output).contains("pg_dump failed"), "{}", text(&output));
     }
+    // A new body is none of that: it is read as the snapshot shows it.
+    server.psql("postgres", "CREATE FUNCTION kept() RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    let replace = "CREATE OR REPLACE FUNCTION kept() RETURNS int LANGUAGE sql AS 'SELECT 2'";
+    let output = dump_while(&server, || drop(server.psql("postgres", replace)));
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 #[test]
