@@ -59,6 +59,12 @@ pub fn settings(name: &str, properties: &DatabaseProperties, left_out: LeftOut) 
     settings.map(|setting| set(&database, setting)).collect()
 }
 
+/// The one of these that definitions are read under: pg_dump writes amounts of money in the database's own locale.
+pub fn money(name: &str, properties: &DatabaseProperties) -> Option<String> {
+    let setting = properties.settings.iter().find(|setting| setting.role.is_none() && setting.name == "lc_monetary");
+    setting.map(|setting| set(&identifier(name), setting))
+}
+
 /// The statements that give the database `name` what else it had, in order.
 pub fn endowment(name: &str, properties: &DatabaseProperties, left_out: LeftOut) -> Vec<String> {
     let database = identifier(name);
@@ -172,6 +178,14 @@ mod tests {
                 "GRANT CREATE ON DATABASE \"x\" TO \"r\" WITH GRANT OPTION",
             ]
         );
+        assert_eq!(money("x", &properties()), None);
+        let setting = |role: Option<&str>, value: &str| DatabaseSetting {
+            role: role.map(str::to_owned),
+            name: "lc_monetary".into(),
+            value: value.into(),
+        };
+        let german = DatabaseProperties { settings: vec![setting(Some("r"), "C"), setting(None, "de_DE.UTF-8")], ..properties() };
+        assert_eq!(money("x", &german).as_deref(), Some("ALTER DATABASE \"x\" SET \"lc_monetary\" TO 'de_DE.UTF-8'"));
         let left_out = LeftOut { owners: true, privileges: true, tablespaces: false };
         assert_eq!((settings("x", &properties(), left_out).len(), endowment("x", &properties(), left_out).len()), (1, 2));
     }

@@ -303,6 +303,9 @@ impl Filling<'_> {
         let mut session = Session::connect(&database.conn, TOOL)?;
         settings::for_restoring(&mut session)?;
         session.execute(NAMES_AS_UTF8)?;
+        if let Some(statement) = properties::money(&database.name, &archive.about.properties) {
+            session.execute(&statement)?;
+        }
         if archive.about.scope.partial {
             definitions.schemas(&mut session, &archive.about)?;
         }
