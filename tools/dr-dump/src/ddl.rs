@@ -66,7 +66,14 @@ impl<'a> Ddl<'a> {
     /// As [`Loan::serve`] and [`unchanged::prove`].
     pub fn lend(&self, session: &mut Session, stop: &AtomicBool) -> Result<(), Failure> {
         self.loan.serve(session, stop)?;
-        if stop.load(Ordering::Relaxed) || self.loan.has_failed() { Ok(()) } else { unchanged::prove(session, self.conn, TOOL) }
+        if stop.load(Ordering::Relaxed) || self.loan.has_failed() {
+            return Ok(());
+        }
+        unchanged::prove(session, self.conn, TOOL, &self.tables())
+    }
+
+    fn tables(&self) -> HashSet<u32> {
+        self.relations.iter().map(|(oid, _)| *oid).collect()
     }
 
     /// Runs pg_dump and pg_dumpall, and puts what they write into the archive.
@@ -188,7 +195,7 @@ impl<'a> Ddl<'a> {
         list.arg("--list").arg(schema);
         let listed = self.run(list)?;
         let theirs: HashSet<u32> = String::from_utf8_lossy(&listed).lines().filter_map(table_entry).collect();
-        let ours: HashSet<u32> = self.relations.iter().map(|(oid, _)| *oid).collect();
+        let ours = self.tables();
         if theirs == ours {
             return Ok(());
         }

@@ -213,7 +213,7 @@ fn export(session: &mut Session) -> Result<(String, DateTime<Utc>), Failure> {
 
 fn held_locks(session: &mut Session) -> Result<HashSet<u32>, Failure> {
     let rows = session.query(
-        "SELECT relation FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND mode = 'AccessShareLock'",
+        "SELECT relation FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND granted AND mode = 'AccessShareLock'",
     )?;
     Ok(rows.iter().filter_map(|row| row.get(0)?.parse().ok()).collect())
 }

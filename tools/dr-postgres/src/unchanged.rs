@@ -4,7 +4,7 @@
 //! `format_type`, `pg_get_statisticsobjdef`, `pg_get_indexdef`, …) look at what is there now, and have a dump without an error where
 //! something is gone: a procedure without its arguments, a column of type `???`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dr_pipe::{Exit, Failure};
 
@@ -15,34 +15,43 @@ use crate::{ConnInfo, Error};
 /// How many of those that have changed are named.
 const NAMED: usize = 3;
 
-/// What is described so: its kind and OID, what the server's functions read of it as it is now, and its name. The body of a function
-/// that is replaced is read out of the snapshot. What belongs to temporary schemas is nobody's but
-/// its session's.
+/// What is described so: its kind and OID, what the server's functions read of it as it is now, and its name; of an index, its table.
+/// The body of a function is read out of the snapshot. What is in temporary schemas is nobody's but its session's.
+/// Names come in ASCII, as SQL_ASCII holds any bytes; those of roles, which all databases share, not at all.
 const DESCRIBED: &str = "
+    SELECT kind, oid, state, pg_catalog.encode(pg_catalog.convert_to(name, 'SQL_ASCII'), 'escape'), tbl FROM (
     SELECT 'function', p.oid, pg_catalog.md5(ROW(p.pronamespace, p.proargtypes, p.proallargtypes, p.proargmodes, p.proargnames,
-           p.proargdefaults, p.prorettype, p.proretset, p.prosqlbody)::text), p.proname FROM pg_catalog.pg_proc p, pg_catalog.pg_namespace n
+           p.proargdefaults, p.prorettype, p.proretset, p.prosqlbody)::text), p.proname, NULL::oid
+      FROM pg_catalog.pg_proc p, pg_catalog.pg_namespace n
      WHERE n.oid = p.pronamespace AND p.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_'
-    UNION ALL SELECT 'type', t.oid, t.typnamespace::text, t.typname FROM pg_catalog.pg_type t, pg_catalog.pg_namespace n
+    UNION ALL SELECT 'type', t.oid, t.typnamespace::text, t.typname, NULL::oid
+      FROM pg_catalog.pg_type t, pg_catalog.pg_namespace n
      WHERE n.oid = t.typnamespace AND t.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_' AND t.typrelid = 0 AND t.typelem = 0
-    UNION ALL SELECT 'statistics', s.oid, s.xmin::text, s.stxname FROM pg_catalog.pg_statistic_ext s
-    UNION ALL SELECT 'relation', c.oid, c.relnamespace::text || c.relkind::text, c.relname FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n
-     WHERE n.oid = c.relnamespace AND c.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND c.relkind IN ('i', 'I', 'v', 'm', 'c', 'f')
-    UNION ALL SELECT 'schema', n.oid, '', n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast_)?temp_'
-    UNION ALL SELECT 'role', r.oid, '', r.rolname FROM pg_catalog.pg_roles r";
+    UNION ALL SELECT 'statistics', s.oid, s.xmin::text, s.stxname, NULL::oid FROM pg_catalog.pg_statistic_ext s
+    UNION ALL SELECT 'index', c.oid, '', c.relname, i.indrelid
+      FROM pg_catalog.pg_class c, pg_catalog.pg_index i WHERE i.indexrelid = c.oid AND c.oid >= 16384
+    UNION ALL SELECT 'relation', c.oid, c.relnamespace::text, c.relname, NULL::oid
+      FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n
+     WHERE n.oid = c.relnamespace AND c.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_' AND c.relkind IN ('v', 'm', 'c', 'f')
+    UNION ALL SELECT 'schema', n.oid, '', n.nspname, NULL::oid FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast_)?temp_'
+    UNION ALL SELECT 'role', r.oid, pg_catalog.md5(r.rolname::text), r.oid::text, NULL::oid FROM pg_catalog.pg_roles r
+    ) AS described (kind, oid, state, name, tbl)";
 
-/// Holds everything of which `snapshot` shows a definition against what is there now, at the place that `conn` leads to.
+/// Holds everything of which `snapshot` shows a definition against what is there now, at the place that `conn` leads to; indexes of
+/// `tables` alone, by OID.
 ///
 /// # Errors
 /// 75 where something was changed or dropped since; and as the server says.
-pub fn prove(snapshot: &mut Session, conn: &ConnInfo, application: &str) -> Result<(), Failure> {
+pub fn prove(snapshot: &mut Session, conn: &ConnInfo, application: &str, tables: &HashSet<u32>) -> Result<(), Failure> {
     let before = described(snapshot)?;
     let mut fresh = Session::connect(conn, application)?;
     settings::for_reading(&mut fresh, false)?;
     let now = described(&mut fresh)?;
-    let mut changed: Vec<_> = before
-        .iter()
-        .filter(|(key, state)| now.get(*key) != Some(state))
-        .map(|((kind, _), (_, name))| format!("{kind} {name:?}"))
+    let is_meant = |described: &Described| described.table.is_none_or(|table| tables.contains(&table));
+    let changed = before.iter().filter(|(key, described)| now.get(*key) != Some(described));
+    let mut changed: Vec<_> = changed
+        .filter(|(_, described)| is_meant(described))
+        .map(|((kind, _), described)| format!("{kind} {:?}", described.name))
         .collect();
     if changed.is_empty() {
         return Ok(());
@@ -58,11 +67,19 @@ pub fn prove(snapshot: &mut Session, conn: &ConnInfo, application: &str) -> Resu
     ))
 }
 
-type Key = (String, String);
-type State = (String, String);
+#[derive(PartialEq, Eq)]
+struct Described {
+    state: String,
+    name: String,
+    table: Option<u32>,
+}
 
-fn described(session: &mut Session) -> Result<HashMap<Key, State>, Error> {
+fn described(session: &mut Session) -> Result<HashMap<(String, String), Described>, Error> {
     let rows = session.query(DESCRIBED)?;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    Ok(rows.iter().map(|row| ((text(row.get(0)), text(row.get(1))), (text(row.get(2)), text(row.get(3))))).collect())
+    let read = |row: crate::wire::Row<'_>| {
+        let table = row.get(4).and_then(|oid| oid.parse().ok());
+        ((text(row.get(0)), text(row.get(1))), Described { state: text(row.get(2)), name: text(row.get(3)), table })
+    };
+    Ok(rows.iter().map(read).collect())
 }
