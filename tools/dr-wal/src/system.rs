@@ -81,7 +81,11 @@ impl Shelf<'_> {
         Ok(claimed)
     }
 
-    fn said_system(&self) -> Result<Option<System>, Error> {
+    /// Which system the cluster is said to be here; none where nothing was said, or it was lost.
+    ///
+    /// # Errors
+    /// As the store says; [`Error::Damaged`] where it is no such description.
+    pub fn said_system(&self) -> Result<Option<System>, Error> {
         let key = layout::system(self.cluster);
         let text = match self.store.read(&key, MAX_BYTES) {
             Err(dr_store::Error::Absent { .. }) => return Ok(None),
