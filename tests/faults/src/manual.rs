@@ -15,8 +15,11 @@ pub fn codes(program: &str) -> BTreeSet<i32> {
     let listed = section.lines().filter_map(|line| line.strip_prefix(".It ")?.parse().ok()).collect::<BTreeSet<i32>>();
     assert!(listed.len() > 3 && listed.contains(&0), "{}: no list of codes", page.display());
     // dr-wal-fetch says most of them as one number, which PostgreSQL understands.
-    match section.split_once("So all but the first two are ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()) {
-        Some(number) => listed.into_iter().take(2).chain([number]).collect(),
+    match section.split_once("So all but the first two are ") {
+        Some((_, rest)) => {
+            let number = rest.split(|letter: char| !letter.is_ascii_digit()).next().and_then(|number| number.parse().ok());
+            listed.into_iter().take(2).chain([number.expect("the number that stands for them")]).collect()
+        }
         None => listed,
     }
 }

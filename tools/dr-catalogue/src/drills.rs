@@ -1,8 +1,8 @@
 //! The drills of a cluster: `<cluster>/drill/<name>.json`, its signature, and the report for people. Signed as manifests are.
 
-use dr_pipe::Failure;
 use dr_pipe::args::cluster_name;
 use dr_pipe::record::{Drill, Record};
+use dr_pipe::{Failure, workers};
 use dr_store::{Listed, Store};
 
 use crate::signature::{self, Subject};
@@ -83,7 +83,7 @@ pub fn read_drills(store: &Store, cluster: &str, keyring: &Keyring, newest: usiz
     }
     let shelf = Shelf { store, cluster, folder: &folder, trusted: &trusted };
     let mut drills = Drills::default();
-    for read in names.chunks(READERS).flat_map(|some| shelf.read_all(some)) {
+    for read in workers::map(READERS, names, |name| shelf.read(name)) {
         match read {
             Ok(drill) => drills.drills.push(drill),
             Err(Error::Failed(failure)) => return Err(failure.into()),
@@ -103,22 +103,8 @@ struct Shelf<'a> {
 }
 
 impl Shelf<'_> {
-    /// Reads some drills at once; the answers stand in their order.
-    fn read_all(&self, names: &[String]) -> Vec<Result<Drill, Error>> {
-        std::thread::scope(|scope| {
-            let begin = |name| std::thread::Builder::new().spawn_scoped(scope, move || self.read(name)).map_err(|_| name);
-            let reading: Vec<_> = names.iter().map(begin).collect();
-            let finish = |reading: Result<std::thread::ScopedJoinHandle<'_, _>, _>| match reading {
-                Ok(reading) => reading.join().expect("reading does not panic"),
-                // No more threads are to be had (ulimit).
-                Err(name) => self.read(name),
-            };
-            reading.into_iter().map(finish).collect()
-        })
-    }
-
     /// Reads one, and looks at its signature before any parser sees it.
-    fn read(&self, name: &String) -> Result<Drill, Error> {
+    fn read(&self, name: &str) -> Result<Drill, Error> {
         let (key, signature_key) =
             (format!("{}{name}{}", self.folder, name::MANIFEST), format!("{}{name}{}", self.folder, name::SIGNATURE));
         let bad = |why: String| Error::BadManifest { manifest: key.clone(), why };

@@ -1,11 +1,9 @@
 //! Which backups does one store hold, and what in its catalogue cannot be trusted?
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dr_pipe::Failure;
 use dr_pipe::record::{Backup, Kind, Manifest, SignatureState};
+use dr_pipe::{Failure, workers};
 use dr_store::{Listed, Store};
 
 use crate::seen::StoreName;
@@ -265,27 +263,10 @@ fn examine_all(
     candidates: &[Candidate],
     keys: &BTreeMap<String, Vec<PublicKey>>,
 ) -> Result<Vec<Option<Result<Examined, Error>>>, Error> {
-    let next = AtomicUsize::new(0);
-    let examined = Mutex::new(BTreeMap::new());
-    let read = || {
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some(candidate) = candidates.get(place) else { break };
-            let trusted = keys.get(candidate.cluster).map_or(&[][..], Vec::as_slice);
-            let answer = candidate.examine(trusted);
-            examined.lock().expect("no thread panics while it holds the lock").insert(place, answer);
-        }
-    };
-    std::thread::scope(|scope| {
-        // Where no more threads are to be had (ulimit), those that are there do the work; at the least this one.
-        for _ in 1..READERS.min(candidates.len()) {
-            if std::thread::Builder::new().spawn_scoped(scope, read).is_err() {
-                break;
-            }
-        }
-        read();
+    let answers = workers::map(READERS, candidates, |candidate| {
+        candidate.examine(keys.get(candidate.cluster).map_or(&[][..], Vec::as_slice))
     });
-    examined.into_inner().expect("no thread panics while it holds the lock").into_values().collect()
+    answers.into_iter().collect()
 }
 
 /// The object must lie beside its manifest, with the size the manifest says. The outer error is the store's.

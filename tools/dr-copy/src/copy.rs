@@ -1,13 +1,13 @@
 //! Copies what is wanted to every target; what fails keeps nothing else from being copied.
 
 use dr_pipe::progress::Progress;
-use dr_pipe::{Outcome, stop, stream};
+use dr_pipe::{Outcome, stop, stream, workers};
 
 use crate::args::Args;
 use crate::report::{Report, TOOL};
 use crate::tiers::Tiers;
 use crate::wanted::{Wanted, wanted};
-use crate::{backup, wal, workers};
+use crate::{backup, wal};
 
 /// Copies the backups that are meant, and the WAL where it is asked for.
 pub fn copy(args: &Args) -> Outcome {

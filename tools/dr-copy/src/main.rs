@@ -11,7 +11,6 @@ mod tiers;
 mod transfer;
 mod wal;
 mod wanted;
-mod workers;
 
 fn main() -> std::process::ExitCode {
     dr_pipe::run(|args| copy::copy(&args))

@@ -8,14 +8,13 @@ use chrono::{DateTime, Utc};
 use dr_catalogue::PublicKey;
 use dr_pipe::progress::Progress;
 use dr_pipe::record::Copied;
-use dr_pipe::{Exit, Failure};
+use dr_pipe::{Exit, Failure, workers};
 use dr_store::{Listed, Put, Stored, UploadOptions};
 use dr_wal::{Inventory, Item, Shelf, System, Timeline, WalName, layout};
 
 use crate::args::{Args, Since};
 use crate::report::{Report, TOOL, warn};
 use crate::tiers::{Tier, Tiers};
-use crate::workers;
 
 /// The WAL of a cluster as one store has it.
 pub struct Held<'a> {

@@ -34,6 +34,7 @@ pub mod stream;
 pub mod table;
 pub mod tail;
 pub mod words;
+pub mod workers;
 
 pub use ahead::ReadAhead;
 pub use backoff::Backoff;

@@ -1,5 +1,7 @@
 //! Which base, which WAL, and what is PostgreSQL told? Decided, and proved, before a byte is written.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use dr_pipe::{Exit, Failure, warn};
 use dr_wal::stamps::{Stamp, What};
@@ -12,7 +14,7 @@ use crate::moment::{both, postgres};
 use crate::survey::Survey;
 use crate::target::{Aim, Target};
 use crate::timed::{Timed, judge, set_back};
-use dr_wal::window::{Blocked, Limit, Point, Reach, TimelineChoice, Way};
+use dr_wal::window::{Blocked, Held, Limit, Point, Reach, TimelineChoice, Way};
 
 /// How many segments are asked by when all that was committed is in them: the last ones may be streamed, and say nothing.
 const ASKED: usize = 16;
@@ -65,11 +67,21 @@ pub struct Chosen {
 ///
 /// # Errors
 /// 66 where the target cannot be reached, with what is missing and what can be reached; 65 where two contents claim to be a
-/// segment that is needed; 69 where a store did not answer that may hold more.
+/// segment that is needed, or a history is damaged that is needed; 69 where a store did not answer that may hold more.
 pub fn choose(target: &Target, bases: &[Point], survey: &Survey<'_>, log: &Log<'_>) -> Result<Chosen, Failure> {
-    let asked = Asked { target, bases, survey, log };
-    let chosen = asked.choose().map_err(|failure| asked.or_elsewhere(failure))?;
+    let mut asked = Asked { target, bases, survey, log, held: survey.held.clone(), spoilt: BTreeMap::new() };
+    let chosen = loop {
+        match asked.choose() {
+            Ok(chosen) => break chosen,
+            Err(failure) => match log.spoilt().into_iter().find(|(name, _)| asked.held.whole.contains(name)) {
+                // There may be a way that ends before it.
+                Some((name, why)) => asked.leave_out(name, why),
+                None => return Err(asked.or_elsewhere(failure)),
+            },
+        }
+    };
     asked.must_know_timelines(&chosen)?;
+    asked.must_have_histories(&chosen)?;
     asked.mention(&chosen);
     Ok(chosen)
 }
@@ -80,22 +92,42 @@ struct Asked<'a> {
     bases: &'a [Point],
     survey: &'a Survey<'a>,
     log: &'a Log<'a>,
+    /// What the stores hold that can be used.
+    held: Held,
+    /// Segments that are there and cannot be used, and why.
+    spoilt: BTreeMap<SegmentName, Failure>,
 }
 
 impl Asked<'_> {
+    fn leave_out(&mut self, name: SegmentName, why: Failure) {
+        self.held.whole.remove(&name);
+        self.spoilt.insert(name, why);
+    }
+
+    /// What is missing on the way from a base may be there, and not to be used.
+    fn or_spoilt(&self, failure: Failure, way: &Way, base: &Point) -> Failure {
+        match self.spoilt.get_key_value(&way.reach(&self.held, base).missing) {
+            Some((name, why)) => {
+                let message = format!("{}; {name} is there, and cannot be used: {}", failure.message, why.message);
+                Failure::new(why.exit, message, format!("{}; {}", why.hint, failure.hint))
+            }
+            None => failure,
+        }
+    }
+
     fn choose(&self) -> Result<Chosen, Failure> {
         let Asked { target, bases, survey, .. } = self;
         let limit = target.aim.limit();
-        let way = Way::find(&survey.held, bases, target.timeline, limit).map_err(|why| self.blocked(None, why))?;
+        let way = Way::find(&self.held, bases, target.timeline, limit).map_err(|why| self.blocked(None, why))?;
         let found = match &target.aim {
             Aim::Xid(_) | Aim::Name(_) => Some(self.find(&way)?),
             _ => None,
         };
         let limit = found.map_or(limit, Limit::Lsn);
         let base = way.base(limit).map_err(|why| self.blocked(Some(&way), why))?.clone();
-        let reach = way.reach(&survey.held, &base);
+        let reach = way.reach(&self.held, &base);
         if !reach.is_consistent(&base) {
-            let message = format!("{} cannot be used: WAL that it needs is missing, {}", base.name, reach.gap(survey.held.size));
+            let message = format!("{} cannot be used: WAL that it needs is missing, {}", base.name, reach.gap(self.held.size));
             return Err(self.refusal(message, &way, &base));
         }
         let mut chosen = self.settle(way, base, reach, found)?;
@@ -105,6 +137,8 @@ impl Asked<'_> {
             let hint = format!("find out which is right, and name it with --prefer-content; {NOTHING}");
             return Err(Failure::new(Exit::Damaged, message, hint));
         }
+        let fetched: Vec<_> = needed.into_iter().filter(|name| self.held.whole.contains(name)).collect();
+        survey.hold(&fetched).map_err(|(name, why)| self.log.spoil(name, why))?;
         chosen.segments = chosen.segments.max(1);
         Ok(chosen)
     }
@@ -112,7 +146,7 @@ impl Asked<'_> {
     /// What is missing may be where nobody answers.
     fn or_elsewhere(&self, failure: Failure) -> Failure {
         match self.survey.unreachable.first() {
-            Some((location, why)) if failure.exit == Exit::Missing => {
+            Some((location, why)) if failure.exit == Exit::Missing || !self.spoilt.is_empty() => {
                 let message = format!("{}; {location} may have more, and cannot be asked: {}", failure.message, why.message);
                 Failure::new(why.exit, message, failure.hint)
             }
@@ -136,9 +170,18 @@ impl Asked<'_> {
         }
     }
 
+    /// PostgreSQL asks for the histories of all timelines from that of the base on (`restoreTimeLineHistoryFiles`), and at the end of
+    /// recovery for those of all newer ones (`findNewestTimeLine`).
+    fn must_have_histories(&self, chosen: &Chosen) -> Result<(), Failure> {
+        match self.survey.damaged.range(chosen.base.timeline..).next() {
+            Some((_, failure)) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+
     /// What PostgreSQL is told, and what must be there for it.
     fn settle(&self, way: Way, base: Point, reach: Reach, found: Option<Lsn>) -> Result<Chosen, Failure> {
-        let size = self.survey.held.size;
+        let size = self.held.size;
         let fetched = &reach.segments[reach.inside..];
         let last = if self.target.aim == Aim::Immediate { Last::default() } else { self.log.last(fetched)? };
         let mut chosen = Chosen {
@@ -224,7 +267,7 @@ impl Asked<'_> {
             Some(_) => {
                 chosen.goal = Goal::Lsn(lsn);
                 chosen.at_least = lsn;
-                chosen.segments = chosen.reach.up_to(lsn, self.survey.held.size).len();
+                chosen.segments = chosen.reach.up_to(lsn, self.held.size).len();
             }
         }
         Ok(())
@@ -244,8 +287,8 @@ impl Asked<'_> {
 
     /// The end of the WAL is an end only where nothing lies behind it, and no store is out of sight.
     fn must_be_whole(&self, chosen: &Chosen) -> Result<(), Failure> {
-        if chosen.reach.resumes.is_some() {
-            let message = format!("the WAL has a hole: {} is missing", chosen.reach.gap(self.survey.held.size));
+        if chosen.reach.resumes.is_some() || self.spoilt.contains_key(&chosen.reach.missing) {
+            let message = format!("the WAL has a hole: {} is missing", chosen.reach.gap(self.held.size));
             return Err(self.refusal(message, &chosen.way, &chosen.base));
         }
         match self.survey.unreachable.first() {
@@ -262,10 +305,10 @@ impl Asked<'_> {
     fn find(&self, way: &Way) -> Result<Lsn, Failure> {
         let mut segments: Vec<SegmentName> = Vec::new();
         for base in &way.bases {
-            let reach = way.reach(&self.survey.held, base);
+            let reach = way.reach(&self.held, base);
             segments.extend(&reach.segments[reach.inside..]);
         }
-        segments.sort_by_key(|name| name.start(self.survey.held.size));
+        segments.sort_by_key(|name| name.start(self.held.size));
         segments.dedup();
         let found = self.log.find(&segments, |what| match (&self.target.aim, what) {
             (Aim::Xid(wanted), What::Commit { xid } | What::Abort { xid }) => wanted == xid,
@@ -274,16 +317,18 @@ impl Asked<'_> {
         })?;
         found.map(|(_, stamp)| stamp.lsn).ok_or_else(|| {
             let message = format!("{} is not in the WAL that can be replayed", self.target.aim);
-            let hint = match way.bases.first() {
-                Some(first) => format!("{} segments were read; {}; {NOTHING}", segments.len(), self.window(way, first)),
-                None => NOTHING.into(),
-            };
-            Failure::new(Exit::Missing, message, hint)
+            match way.bases.first() {
+                Some(first) => {
+                    let hint = format!("{} segments were read; {}; {NOTHING}", segments.len(), self.window(way, first));
+                    self.or_spoilt(Failure::new(Exit::Missing, message, hint), way, first)
+                }
+                None => Failure::new(Exit::Missing, message, NOTHING),
+            }
         })
     }
 
     fn beyond(&self, chosen: &Chosen, last: &Last) -> Failure {
-        let size = self.survey.held.size;
+        let size = self.held.size;
         let (aim, reach) = (&self.target.aim, &chosen.reach);
         let message = match (reach.resumes, last.ended) {
             (Some(_), _) => format!("{aim} cannot be reached: the WAL has a hole before it, {} is missing", reach.gap(size)),
@@ -300,6 +345,11 @@ impl Asked<'_> {
     }
 
     fn blocked(&self, way: Option<&Way>, why: Blocked) -> Failure {
+        if let Blocked::NoHistory(timeline) | Blocked::NoTimeline(timeline) = &why
+            && let Some(failure) = self.survey.damaged.get(timeline)
+        {
+            return failure.clone();
+        }
         match why {
             Blocked::NoHistory(timeline) => Failure::new(
                 Exit::Missing,
@@ -330,14 +380,15 @@ impl Asked<'_> {
     fn refusal(&self, message: String, way: &Way, base: &Point) -> Failure {
         let later = way.bases.iter().find(|other| other.stop > base.stop);
         let later = later.map(|other| format!(", and {}", self.window(way, other))).unwrap_or_default();
-        let older = self.older(way, way.reach(&self.survey.held, base).until);
+        let older = self.older(way, way.reach(&self.held, base).until);
         let older = older.map(|(until, older)| format!("; --timeline {} goes on to {until}", older.0)).unwrap_or_default();
-        Failure::new(Exit::Missing, message, format!("{}{later}{older}; {NOTHING}", self.window(way, base)))
+        let failure = Failure::new(Exit::Missing, message, format!("{}{later}{older}; {NOTHING}", self.window(way, base)));
+        self.or_spoilt(failure, way, base)
     }
 
     /// The timeline on the way whose own WAL goes farthest, if it goes on behind `until`; and how far.
     fn older(&self, way: &Way, until: Lsn) -> Option<(Lsn, Timeline)> {
-        let held = &self.survey.held;
+        let held = &self.held;
         let reaches = way.legs.iter().rev().skip(1).filter_map(|leg| {
             let way = Way::find(held, self.bases, TimelineChoice::Exactly(leg.timeline), Limit::None).ok()?;
             let base = way.base(self.target.aim.limit()).ok()?;
@@ -349,7 +400,7 @@ impl Asked<'_> {
 
     /// What can be reached from a base, in words.
     fn window(&self, way: &Way, base: &Point) -> String {
-        let reach = way.reach(&self.survey.held, base);
+        let reach = way.reach(&self.held, base);
         if !reach.is_consistent(base) {
             return format!("{} cannot be recovered at all", base.name);
         }
@@ -360,7 +411,7 @@ impl Asked<'_> {
     }
 
     fn timelines(&self) -> String {
-        let mut known: Vec<_> = self.survey.held.timelines.histories().map(|history| history.timeline.0).collect();
+        let mut known: Vec<_> = self.held.timelines.histories().map(|history| history.timeline.0).collect();
         known.extend(self.bases.iter().map(|base| base.timeline.0));
         known.sort_unstable();
         known.dedup();
@@ -380,7 +431,7 @@ impl Asked<'_> {
             _ => {}
         }
         if let Aim::Time(at) = &self.target.aim
-            && let Ok(Some(fork)) = fork::standing_at(chosen, *at, &self.survey.held, self.log)
+            && let Ok(Some(fork)) = fork::standing_at(chosen, *at, &self.held, self.log)
         {
             let (newer, older, at) = (fork.newer.0, fork.older.0, both(*at));
             let state =
@@ -405,6 +456,9 @@ impl Asked<'_> {
         if let Aim::Latest = &self.target.aim {
             self.mention_claims(chosen);
         }
+        for failure in self.survey.damaged.values() {
+            warn(TOOL, format!("{}; it is not needed here", failure.message));
+        }
         for (location, failure) in &self.survey.unreachable {
             warn(TOOL, format!("{location} is left out: {}", failure.message));
         }
@@ -412,7 +466,7 @@ impl Asked<'_> {
 
     /// A segment is claimed before it is stored: at the end of the WAL nobody can tell one that never came from one that was removed.
     fn mention_claims(&self, chosen: &Chosen) {
-        let size = self.survey.held.size;
+        let size = self.held.size;
         let until = chosen.reach.missing.start(size);
         let is_behind = |name: &SegmentName| name.start(size) >= until && chosen.way.segment_at(name.start(size), size) == *name;
         let gone: Vec<_> = self.survey.only_claimed().into_iter().filter(is_behind).collect();

@@ -1,11 +1,11 @@
 //! Which moments does the WAL hold? Segments are read back from the end, several at once, only as far as a question needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use dr_pipe::Failure;
+use dr_pipe::{Exit, Failure};
 use dr_wal::stamps::{self, Begun, Scan, Stamp, What};
 use dr_wal::{Lsn, SegmentName};
 
@@ -17,6 +17,7 @@ pub struct Log<'s> {
     jobs: usize,
     known: Mutex<HashMap<SegmentName, Arc<Scan>>>,
     creations: Mutex<Vec<Lsn>>,
+    spoilt: Mutex<BTreeMap<SegmentName, Failure>>,
 }
 
 /// The last moments of a row of segments.
@@ -33,7 +34,7 @@ pub struct Last {
 impl<'s> Log<'s> {
     /// Nothing is read yet.
     pub fn new(survey: &'s Survey<'s>, jobs: usize) -> Self {
-        Log { survey, jobs, known: Mutex::default(), creations: Mutex::default() }
+        Log { survey, jobs, known: Mutex::default(), creations: Mutex::default(), spoilt: Mutex::default() }
     }
 
     /// The last moments of `segments`, read back to the last one in which a transaction ended.
@@ -116,6 +117,19 @@ impl<'s> Log<'s> {
         self.creations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Segments that are there and cannot be used, as far as anybody has noticed; and why.
+    pub fn spoilt(&self) -> BTreeMap<SegmentName, Failure> {
+        self.spoilt.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that a segment cannot be used, where that is why: whoever does not answer today may do so tomorrow.
+    pub fn spoil(&self, name: SegmentName, why: Failure) -> Failure {
+        if matches!(why.exit, Exit::Damaged | Exit::Untrusted) {
+            self.spoilt.lock().unwrap_or_else(PoisonError::into_inner).insert(name, why.clone());
+        }
+        why
+    }
+
     /// The scans of a few of these segments, which follow each other, made at once.
     fn scans(&self, segments: &[SegmentName], which: Range<usize>) -> Result<Vec<Arc<Scan>>, Failure> {
         let scans: Result<Vec<_>, Failure> = std::thread::scope(|scope| {
@@ -149,14 +163,18 @@ impl<'s> Log<'s> {
         if let Some(scan) = known().get(name) {
             return Ok(Arc::clone(scan));
         }
+        let scan = self.read(name).map_err(|why| self.spoil(*name, why))?;
+        known().insert(*name, Arc::clone(&scan));
+        Ok(scan)
+    }
+
+    fn read(&self, name: &SegmentName) -> Result<Arc<Scan>, Failure> {
         let bytes = self.survey.read(&(*name).into())?;
         // It was listed a moment ago: who deletes it now is at work on the same archive.
         let gone = || dr_wal::Error::Damaged { object: name.to_string(), why: "it was listed, and is not there any more".into() };
         let (scan, creations) = stamps::scan_for_tablespaces(&bytes.ok_or_else(gone)?, name)?;
         self.creations.lock().unwrap_or_else(PoisonError::into_inner).extend(creations.iter().map(|creation| creation.lsn));
-        let scan = Arc::new(scan);
-        known().insert(*name, Arc::clone(&scan));
-        Ok(scan)
+        Ok(Arc::new(scan))
     }
 }
 

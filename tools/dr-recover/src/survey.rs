@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use dr_catalogue::PublicKey;
 use dr_crypt::Identities;
-use dr_pipe::{Exit, Failure, warn};
+use dr_pipe::{Exit, Failure, warn, workers};
 use dr_store::{Location, Store, StoreArgs};
-use dr_wal::history::Timelines;
-use dr_wal::{History, Inventory, Item, Opening, SegmentName, SegmentSize, Shelf, System, WalName};
+use dr_wal::{History, Inventory, Item, Opening, SegmentName, SegmentSize, Shelf, System, Timeline, WalName};
 
 use crate::TOOL;
 use dr_wal::window::Held;
+
+/// How many claims are read at once: each is a request that waits for a server.
+const READERS: usize = 16;
 
 /// How WAL is opened and proved.
 pub struct Proof<'a> {
@@ -32,6 +34,8 @@ pub struct Survey<'a> {
     pub held: Held,
     /// Which system they say the cluster is.
     pub system: Option<System>,
+    /// Histories that are in the stores and cannot be read out of any.
+    pub damaged: BTreeMap<Timeline, Failure>,
     /// Stores that did not answer.
     pub unreachable: Vec<(Location, Failure)>,
 }
@@ -40,10 +44,17 @@ impl<'a> Survey<'a> {
     /// Lists the WAL of `cluster` in all stores, and reads the histories. `partly`: pieces of segments count, too.
     ///
     /// # Errors
-    /// What the first store says if none can be read; 65 where two of them hold different systems, or a history is damaged.
+    /// What the first store says if none can be read; 65 where two of them hold different systems.
     pub fn take(from: &[Location], args: &StoreArgs, cluster: &'a str, proof: Proof<'a>, partly: bool) -> Result<Self, Failure> {
-        let mut survey =
-            Survey { cluster, stores: Vec::new(), proof, held: Held::default(), system: None, unreachable: Vec::new() };
+        let mut survey = Survey {
+            cluster,
+            stores: Vec::new(),
+            proof,
+            held: Held::default(),
+            system: None,
+            damaged: BTreeMap::new(),
+            unreachable: Vec::new(),
+        };
         for location in from {
             match list(location, args, cluster) {
                 Ok((store, inventory, system)) => {
@@ -58,7 +69,7 @@ impl<'a> Survey<'a> {
         }
         survey.held.size = survey.system.as_ref().map_or(SegmentSize::DEFAULT, |system| system.wal_segment_bytes);
         survey.count(partly);
-        survey.held.timelines = survey.histories()?;
+        survey.read_histories();
         Ok(survey)
     }
 
@@ -96,6 +107,32 @@ impl<'a> Survey<'a> {
             }
         }
         failed.map_or(Ok(None), Err)
+    }
+
+    /// Holds what is listed of these whole segments against what is claimed for them: of one that was cut off, or that nobody who is
+    /// trusted has signed, the server would hear hours later.
+    ///
+    /// # Errors
+    /// The first that is no good, and why.
+    pub fn hold(&self, segments: &[SegmentName]) -> Result<(), (SegmentName, Failure)> {
+        let answers = workers::map(READERS, segments, |segment| self.hold_one(segment).map_err(|why| (*segment, why)));
+        answers.into_iter().collect()
+    }
+
+    fn hold_one(&self, segment: &SegmentName) -> Result<(), Failure> {
+        let name = WalName::Segment(*segment);
+        let is_as_claimed = |(store, inventory): &(Store, Inventory)| {
+            let item = inventory.files.get(&name).filter(|item| is_good(item));
+            let claims = item.and_then(|item| Shelf::new(store, self.cluster).claims_of(item, &name, &self.proof.trusted).ok());
+            item.zip(claims).is_some_and(|(item, claims)| {
+                item.objects.iter().any(|object| claims.iter().any(|claim| claim.object_bytes == object.bytes))
+            })
+        };
+        if self.stores.iter().any(is_as_claimed) {
+            return Ok(());
+        }
+        // Another encryption of the same content is as good: what is in it tells.
+        self.read(&name).map(drop)
     }
 
     /// By when all that was committed is in a segment or before it, as its claims say; none where none of them says so.
@@ -171,24 +208,23 @@ impl<'a> Survey<'a> {
         self.held.begun.retain(|_, reached| *reached > 0);
     }
 
-    fn histories(&self) -> Result<Timelines, Failure> {
+    fn read_histories(&mut self) {
         let mut names: BTreeMap<_, _> = BTreeMap::new();
         for (_, inventory) in &self.stores {
             names.extend(inventory.histories().map(|timeline| (timeline, WalName::History(timeline))));
         }
         let mut histories = Vec::new();
         for (timeline, name) in names {
-            match self.read(&name) {
-                Ok(Some(text)) => histories.push(History::parse(timeline, &text)?),
-                Ok(None) => {}
-                Err(failure) => return Err(failure.within(name)),
+            let read = self.read(&name).and_then(|text| Ok(text.map(|text| History::parse(timeline, &text)).transpose()?));
+            match read {
+                Ok(history) => histories.extend(history),
+                Err(failure) => drop(self.damaged.insert(timeline, failure.within(name))),
             }
         }
-        let timelines: Timelines = histories.into_iter().collect();
-        for (one, other) in timelines.contradictions() {
+        self.held.timelines = histories.into_iter().collect();
+        for (one, other) in self.held.timelines.contradictions() {
             warn(TOOL, format!("the histories of timelines {} and {} contradict each other", one.0, other.0));
         }
-        Ok(timelines)
     }
 }
 

@@ -106,7 +106,8 @@ impl Inventory {
     pub fn runs(&self, size: SegmentSize) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         for (name, item) in &self.files {
-            let (WalName::Segment(segment), false) = (name, item.objects.is_empty()) else { continue };
+            // An object without a byte is what a full disk leaves of one.
+            let (WalName::Segment(segment), true) = (name, item.objects.iter().any(|object| object.bytes > 0)) else { continue };
             let bytes = item.objects.iter().map(|object| object.bytes).sum::<u64>();
             let modified_at = item.objects.iter().filter_map(|object| object.modified_at).max();
             match runs.last_mut().filter(|run| run.last.next(size) == *segment) {

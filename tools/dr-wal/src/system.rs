@@ -49,22 +49,30 @@ impl std::fmt::Display for System {
 }
 
 impl Shelf<'_> {
-    /// Which system the cluster is here, as is said or, where that was lost, as was claimed before it was said; none where no segment
-    /// was ever pushed.
+    /// Which system the cluster is here, as is said and was claimed before; where what is said was lost or damaged, as was claimed.
+    /// None where no segment was ever pushed.
     ///
     /// # Errors
     /// As the store says; [`Error::Damaged`] where it is no such description, or several were claimed.
     pub fn system(&self) -> Result<Option<System>, Error> {
-        match self.said_system()? {
-            None => self.claimed_system(),
-            said => Ok(said),
+        let (said, claimed) = (self.said_system(), self.claimed_systems()?);
+        match (said, &claimed[..]) {
+            (Err(error @ Error::Damaged { .. }), []) => Err(error),
+            (Ok(said), []) => Ok(said),
+            (Ok(Some(said)), claimed) if claimed.contains(&said) => Ok(Some(said)),
+            (Ok(_) | Err(Error::Damaged { .. }), [claimed]) => Ok(Some(claimed.clone())),
+            (Ok(_) | Err(Error::Damaged { .. }), _) => {
+                let object = format!("{}/{}", self.store.location(), layout::system(self.cluster));
+                Err(Error::damaged(object, "it is not there whole, and two systems claim the cluster"))
+            }
+            (Err(error), _) => Err(error),
         }
     }
 
-    /// What the claims say; those whose content is not that of their name say nothing.
-    fn claimed_system(&self) -> Result<Option<System>, Error> {
+    /// What the claims say, each once; those whose content is not that of their name say nothing.
+    fn claimed_systems(&self) -> Result<Vec<System>, Error> {
         let stem = layout::system_stem(self.cluster);
-        let mut claimed: Option<System> = None;
+        let mut claimed: Vec<System> = Vec::new();
         for listed in self.store.list(&stem)? {
             let Some(content) = listed.key.strip_prefix(&stem).and_then(|rest| rest.strip_suffix(layout::CLAIM)) else { continue };
             let text = self.store.read(&listed.key, MAX_BYTES)?;
@@ -72,11 +80,9 @@ impl Shelf<'_> {
                 continue;
             }
             let Ok(system) = serde_json::from_slice::<System>(&text) else { continue };
-            if claimed.as_ref().is_some_and(|other| *other != system) {
-                let object = format!("{}/{}", self.store.location(), layout::system(self.cluster));
-                return Err(Error::damaged(object, "it is not there, and two systems claim the cluster"));
+            if !claimed.contains(&system) {
+                claimed.push(system);
             }
-            claimed = Some(system);
         }
         Ok(claimed)
     }

@@ -11,7 +11,7 @@ use dr_crypt::{Identities, IdentityArgs, RecipientArgs, Recipients};
 use dr_store::{Store, StoreArgs};
 use dr_testing::postgres::{Server, majors};
 use dr_wal::header::{self, Header};
-use dr_wal::{Error, Got, Opening, Packed, Packing, SegmentName, Shelf, Shelved, System, Timeline, WalName};
+use dr_wal::{Error, Got, Opening, Packed, Packing, SegmentName, SegmentSize, Shelf, Shelved, System, Timeline, WalName};
 
 const BYTES: u32 = 1 << 20;
 
@@ -306,11 +306,30 @@ fn f45_a_cluster_is_one_system_in_a_store() {
         // What was said is lost: what was claimed is there, where nobody has changed it, and nobody else has claimed it too.
         store.remove("main/wal/system.json").unwrap();
         assert_eq!(shelf.system().unwrap().as_ref(), Some(&system));
+        // Or a digit of it has changed.
+        store.put("main/wal/system.json", &serde_json::to_vec(&System::of(&header(9))).unwrap()).unwrap();
+        assert_eq!(shelf.system().unwrap().as_ref(), Some(&system));
+        store.remove("main/wal/system.json").unwrap();
         store.put("main/wal/system.00000000000000000000000000000000.claim", b"{}").unwrap();
         assert_eq!(shelf.system().unwrap().as_ref(), Some(&system));
         shelf.put_system(&System::of(&header(8))).unwrap();
         store.remove("main/wal/system.json").unwrap();
         assert!(matches!(shelf.system(), Err(Error::Damaged { .. })));
+    });
+}
+
+#[test]
+fn f47_an_object_without_a_byte_is_a_hole() {
+    with_store(|store, keys| {
+        let shelf = Shelf::new(store, "main");
+        (1..=3).for_each(|number| drop(shelf.put(&packed(keys, number, 1)).unwrap()));
+        let size = SegmentSize::try_from(u64::from(BYTES)).unwrap();
+        assert_eq!(shelf.inventory().unwrap().runs(size).len(), 1);
+        let key = format!("main/wal/00000001/{}.zst.age", name(2));
+        store.remove(&key).unwrap();
+        store.put(&key, b"").unwrap();
+        let runs = shelf.inventory().unwrap().runs(size);
+        assert_eq!(runs.iter().map(|run| (run.first, run.segments)).collect::<Vec<_>>(), [(name(1), 1), (name(3), 1)]);
     });
 }
 

@@ -75,10 +75,7 @@ impl Source {
                 .or_else(|_| fs::copy(&built, path("bin").join(program)).map(drop))
                 .unwrap();
         }
-        let archive = format!(
-            "DR_STATE={0}/state {0}/bin/dr-wal-push %p --to {0}/store --cluster main -R {0}/recipients -s {0}/main.key",
-            place.path().display()
-        );
+        let archive = archive_command(place.path());
         let mut all = vec![("archive_mode", "on"), ("archive_command", archive.as_str()), ("wal_level", "replica")];
         all.extend(settings);
         let server = Server::initialise(major, &all);
@@ -169,26 +166,32 @@ impl Source {
     /// Makes a second timeline that leaves the first at `at`, adds a row to it, and archives it into the same place. Both servers
     /// have stopped then.
     pub fn branch(&self, at: &str, row: u32) {
-        let (recovered, _) = self.arrive("branch", &["--target-time", at]);
-        let archive = self.sql("SHOW archive_command");
+        self.branch_to(2, &["--target-time", at], row);
+    }
+
+    /// Makes a timeline of that number, out of what `args` recover; else as [`Source::branch`].
+    pub fn branch_to(&self, timeline: u32, args: &[&str], row: u32) {
+        let name = format!("branch{timeline}");
+        let (recovered, _) = self.arrive(&name, args);
         recovered.sql(&format!("INSERT INTO t VALUES ({row})"));
+        let archive = fs::read_to_string(self.server.data_dir().join("postgresql.conf")).unwrap();
+        let archive: String = archive.lines().filter(|line| line.starts_with("archive_")).map(|line| format!("{line}\n")).collect();
         self.server.stop(false);
         drop(recovered);
-        let auto = self.path("branch/postgresql.auto.conf");
-        let text = fs::read_to_string(&auto).unwrap() + &format!("archive_mode = on\narchive_command = '{archive}'\n");
-        fs::write(&auto, text).unwrap();
-        let (bin, place) = (self.server.bin("pg_ctl").display().to_string(), self.path("branch").display().to_string());
+        let auto = self.path(&name).join("postgresql.auto.conf");
+        fs::write(&auto, fs::read_to_string(&auto).unwrap() + &archive).unwrap();
+        let (bin, place) = (self.server.bin("pg_ctl").display().to_string(), self.path(&name).display().to_string());
         let options = format!("-c port=5432 -c unix_socket_directories={place}");
-        self.shell(&format!("{bin} start -w -s -D branch -l branch/log -o '{options}'"));
+        self.shell(&format!("{bin} start -w -s -D {name} -l {name}/log -o '{options}'"));
         // Two segments, so that the first can be lost.
         let switch = "-c 'SELECT pg_switch_wal()'";
-        self.shell(&format!("psql -Xq -h {place} -U postgres -d postgres {switch} -c 'CREATE TABLE more ()' {switch}"));
-        wait_for("timeline 2", || {
-            let names = fs::read_dir(self.path("store/main/wal/00000002"));
+        self.shell(&format!("psql -Xq -h {place} -U postgres -d postgres {switch} -c 'CREATE TABLE more{timeline} ()' {switch}"));
+        wait_for(&name, || {
+            let names = fs::read_dir(self.path("store/main/wal").join(format!("{timeline:08X}")));
             let is_object = |name: &fs::DirEntry| name.path().extension().is_some_and(|end| end == "age");
             names.is_ok_and(|names| names.filter(|name| is_object(name.as_ref().unwrap())).count() >= 3)
         });
-        self.shell(&format!("{bin} stop -s -D branch -m fast"));
+        self.shell(&format!("{bin} stop -s -D {name} -m fast"));
     }
 
     /// The object of a segment, and all that is said of it; not what was streamed.
@@ -200,6 +203,13 @@ impl Source {
         assert!(!lost.is_empty(), "{segment}");
         lost.iter().for_each(|path| fs::remove_file(path).unwrap());
     }
+}
+
+fn archive_command(place: &Path) -> String {
+    let place = place.display();
+    format!(
+        "DR_STATE={place}/state {place}/bin/dr-wal-push %p --to {place}/store --cluster main -R {place}/recipients -s {place}/main.key"
+    )
 }
 
 /// A server that dr-recover has started.

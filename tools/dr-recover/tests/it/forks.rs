@@ -64,3 +64,33 @@ fn f48_a_moment_between_a_fork_and_what_came_after_it_is_told() {
     let (recovered, _) = source.arrive("fork", &["--timeline", "1", "--target-lsn", fork, "--exclusive"]);
     assert_eq!(recovered.rows(), "1");
 }
+
+#[test]
+fn f48_a_history_that_is_damaged_is_in_the_way_only_where_it_is_needed() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    source.archived();
+    let at = source.now();
+    source.row(2);
+    source.archived();
+    source.branch(&at, 20);
+    source.branch_to(3, &[], 30);
+    let damaged = "00000002.history";
+    source.shell(&format!("cd store/main/wal/00000002 && chmod u+w {damaged}.zst.age && echo x >> {damaged}.zst.age"));
+    // A server asks for all histories from its base's on, and those of all newer ones when it ends.
+    for timeline in ["1", "2", "3"] {
+        let ran = run(&mut source.recover("x", &["--preflight", "--timeline", timeline]));
+        assert!(ran.ends(65).contains(damaged), "{}", ran.stderr);
+    }
+    // But for none that comes before.
+    let bin = source.server.bin("pg_ctl").display().to_string();
+    source.shell(&format!("{bin} start -w -s -D branch3 -l branch3/log -o '-c port=5432 -c unix_socket_directories='$PWD/branch3"));
+    source.base_with("-h $PWD/branch3 -p 5432 -U postgres");
+    source.shell(&format!("{bin} stop -s -D branch3 -m fast"));
+    let (recovered, record) = source.arrive("latest", &[]);
+    assert_eq!((recovered.rows().as_str(), record["target_timeline"].as_u64()), ("1 20 30", Some(3)));
+    let ran = run(&mut source.recover("x", &["--preflight"]));
+    let said = ran.ends(0);
+    assert!(said.contains(damaged) && said.contains("; it is not needed here"), "{said}");
+}

@@ -89,3 +89,39 @@ fn a_signal_while_the_server_replays_leaves_it_alone_and_says_so() {
     });
     assert_eq!(recovered.rows(), "1");
 }
+
+#[test]
+fn f47_a_segment_that_is_cut_off_or_that_nobody_trusted_has_signed_is_found_before_anything_is_written() {
+    let source = Source::start(18);
+    source.base();
+    source.row(1);
+    let before = source.now();
+    source.row(2);
+    source.archived();
+    source.row(3);
+    let segment = source.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
+    source.archived();
+    for row in 4..9 {
+        source.row(row);
+        source.archived();
+    }
+    let last = source.shell("cd store/main/wal/00000001 && ls *.zst.age | grep -v history | tail -n 1").trim()[..24].to_owned();
+    source.server.stop(false);
+    let folder = "cd store/main/wal/00000001 && chmod u+w *";
+    let spoilt = |script: &str, segment: &str, code: i32| {
+        source.shell(&format!("cp -a store kept && {folder} && {script}"));
+        let ran = run(&mut source.recover("x", &[]));
+        let said = ran.ends(code).to_owned();
+        assert!(said.contains(&format!("{segment} is there, and cannot be used: ")), "{said}");
+        assert!(said.contains("; main_base_") && said.contains(" reaches from "), "{said}");
+        assert!(!source.path("x").exists());
+        // What comes before is not touched by it.
+        run(&mut source.recover("x", &["--preflight", "--target-time", &before])).ends(0);
+        source.shell("chmod -R u+w store && rm -r store && mv kept store");
+    };
+    for segment in [&segment, &last] {
+        spoilt(&format!("truncate -s -1 {segment}.zst.age"), segment, 65);
+        spoilt(&format!("truncate -s 0 {segment}.zst.age"), segment, 65);
+        spoilt(&format!("sed -i 's/\"bytes\":1/\"bytes\":2/' {segment}.*.claim"), segment, 81);
+    }
+}
