@@ -4,8 +4,9 @@
 //! the system, the data directory, and whose signatures are trusted. In it lie
 //! - `asked`: the last segment that was answered,
 //! - `lock`: held by the process that fetches ahead,
-//! - `<segment>.<CRC-64>`: a segment, proved by its SHA-256 when it was fetched. It is not synced to disk, and a server takes a
-//!   torn or rotten record for the end of the log: so it is checked again when it is taken,
+//! - `<segment>.<CRC-64>.<state>`: a segment, proved by its SHA-256 when it was fetched. It is not synced to disk, and a server
+//!   takes a torn or rotten record for the end of the log: so it is read again when it is taken, unless it was written a moment ago,
+//!   since this host was started, and by nobody since: then it is still in memory, which is what its state tells,
 //! - `.<segment>`: one that is being fetched, locked while it is.
 
 use std::collections::BTreeMap;
@@ -32,6 +33,10 @@ const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a segment is waited for that is being fetched ahead already.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was written so long ago is still in memory: Linux writes it to disk after 30 s (`vm.dirty_expire_centisecs`), and forgets
+/// it when it needs the room.
+const MOMENT: Duration = Duration::from_secs(20);
 
 /// A server's queue.
 pub struct Queue {
@@ -94,7 +99,7 @@ impl Queue {
     pub fn take(&self, name: &WalName, path: &Path) -> Option<u64> {
         let WalName::Segment(segment) = name else { return None };
         let deadline = Instant::now() + PATIENCE;
-        let (spooled, digest) = loop {
+        let spooled = loop {
             let fetching = self.is_being_fetched(*segment);
             if let Some(found) = self.spooled().remove(segment) {
                 break found;
@@ -104,29 +109,32 @@ impl Queue {
             }
             std::thread::park_timeout(Duration::from_millis(1));
         };
-        let bytes = self.prove(&spooled, *segment, &digest);
-        let placed = bytes.is_some() && place::rename(&spooled, path).or_else(|_| place::copy(&spooled, path)).is_ok();
+        let bytes = self.prove(&spooled, *segment);
+        let place = || place::rename(&spooled.path, path).or_else(|_| place::copy(&spooled.path, path));
+        let placed = bytes.is_some() && place().is_ok();
         if !placed {
-            warn(TOOL, format!("{}: not what was fetched ahead; it is fetched again", spooled.display()));
+            warn(TOOL, format!("{}: not what was fetched ahead; it is fetched again", spooled.path.display()));
         }
         // After a rename it is not there any more.
-        fs::remove_file(spooled).unwrap_or_default();
+        fs::remove_file(spooled.path).unwrap_or_default();
         bytes.filter(|_| placed)
     }
 
-    /// Reads what was fetched ahead, and holds it against its checksum, its name, and the server; gives its size. A piece at a time:
-    /// new memory for all of it would cost more than reading it does.
-    fn prove(&self, spooled: &Path, segment: SegmentName, digest: &str) -> Option<u64> {
-        let mut file = File::open(spooled).ok()?;
-        let (mut chunk, mut checked) = (vec![0; STEP_BYTES], Checked::default());
-        loop {
-            match file.read(&mut chunk).ok()? {
-                0 => break,
-                n => checked.update(&chunk[..n]),
-            }
-        }
-        let header = header::check_segment(&checked.first, checked.bytes, &segment).ok()?;
-        (checked.checksum() == digest && header.system_identifier == self.system_identifier).then_some(checked.bytes)
+    /// Holds what was fetched ahead against its checksum, unless it is as it was a moment ago, its name, and the server; gives its size.
+    fn prove(&self, spooled: &Spooled, segment: SegmentName) -> Option<u64> {
+        let file = File::open(&spooled.path).ok()?;
+        let found = file.metadata().ok()?;
+        let is_young = found.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age < MOMENT));
+        let (first, bytes) = if is_young && state(&found).is_some_and(|state| state == spooled.state) {
+            let mut first = vec![0; header::LONG_HEADER_BYTES];
+            file.read_exact_at(&mut first, 0).ok()?;
+            (first, found.len())
+        } else {
+            let checked = Checked::read(file).ok()?;
+            (checked.checksum() == spooled.checksum).then_some((checked.first, checked.bytes))?
+        };
+        let header = header::check_segment(&first, bytes, &segment).ok()?;
+        (header.system_identifier == self.system_identifier).then_some(bytes)
     }
 
     /// Notes what was answered, and starts to fetch ahead again if less than half of what should be there is.
@@ -170,11 +178,13 @@ impl Queue {
         lock::take(&self.directory.join("lock"))
     }
 
-    /// What was fetched ahead: where each segment lies, and its checksum.
-    pub fn spooled(&self) -> BTreeMap<SegmentName, (PathBuf, String)> {
+    /// What was fetched ahead.
+    pub fn spooled(&self) -> BTreeMap<SegmentName, Spooled> {
         let entry = |path: PathBuf| {
-            let (name, checksum) = path.file_name()?.to_str()?.split_once('.')?;
-            Some((name.parse().ok()?, (path.clone(), checksum.to_owned())))
+            let (name, rest) = path.file_name()?.to_str()?.split_once('.')?;
+            let (checksum, state) = rest.split_once('.')?;
+            let (checksum, state) = (checksum.to_owned(), state.to_owned());
+            Some((name.parse().ok()?, Spooled { path, checksum, state }))
         };
         self.files().filter_map(entry).collect()
     }
@@ -225,6 +235,13 @@ impl Queue {
     }
 }
 
+/// A segment that was fetched ahead.
+pub struct Spooled {
+    path: PathBuf,
+    checksum: String,
+    state: String,
+}
+
 /// A segment that is being fetched ahead.
 pub struct Fetching {
     file: File,
@@ -244,7 +261,9 @@ impl Fetching {
     /// # Errors
     /// As the file system says; then it is not there.
     pub fn finish(self) -> io::Result<()> {
-        place::rename(&self.path, &self.path.with_file_name(format!("{}.{}", self.segment, self.checked.checksum())))
+        let state = state(&self.file.metadata()?).unwrap_or_default();
+        let name = format!("{}.{}.{state}", self.segment, self.checked.checksum());
+        place::rename(&self.path, &self.path.with_file_name(name))
     }
 }
 
@@ -294,6 +313,17 @@ impl Default for Checked {
 }
 
 impl Checked {
+    /// Of a file, a piece at a time: new memory for all of it would cost more than reading it does.
+    fn read(mut file: File) -> io::Result<Checked> {
+        let (mut chunk, mut checked) = (vec![0; STEP_BYTES], Checked::default());
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(checked),
+                n => checked.update(&chunk[..n]),
+            }
+        }
+    }
+
     fn update(&mut self, bytes: &[u8]) {
         self.crc.update(bytes);
         self.bytes += bytes.len() as u64;
@@ -304,6 +334,13 @@ impl Checked {
     fn checksum(&self) -> String {
         format!("{:016x}", self.crc.finalize())
     }
+}
+
+/// What changes where a file is written to, is another one, or the host was started again. None where the system does not tell.
+fn state(found: &fs::Metadata) -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let state = format!("{boot} {} {} {}.{}", found.dev(), found.ino(), found.mtime(), found.mtime_nsec());
+    Some(Sha256::of(state.as_bytes()).to_string()[..16].to_owned())
 }
 
 /// Whether this is a directory in which nobody else may write.

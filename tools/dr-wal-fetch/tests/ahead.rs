@@ -6,7 +6,7 @@ mod world;
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -106,6 +106,30 @@ fn nothing_is_served_that_is_not_what_was_fetched() {
 }
 
 #[test]
+fn what_lies_in_the_spool_for_long_is_held_against_its_checksum() {
+    let world = World::new();
+    let names = archive(&world, 3);
+    fetched(&world, &names[0]);
+    wait_for("two segments ahead", || whole(&world) == names[1..3] && ended(&world));
+    let spooled = |name: &str| queue(&world).join(world.spooled().into_iter().find(|file| file.starts_with(name)).unwrap());
+    let age = |path: &Path| {
+        File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap()
+    };
+    age(&spooled(&names[1]));
+    let output = fetch(&world, &names[1]).output().unwrap();
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), ""));
+    assert!(world.taken() == segment(&names[1], SYSTEM, 1));
+    let rotten = spooled(&names[2]);
+    let mut bytes = fs::read(&rotten).unwrap();
+    bytes[70_000] ^= 1;
+    fs::write(&rotten, bytes).unwrap();
+    age(&rotten);
+    let output = fetch(&world, &names[2]).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("it is fetched again"), "{}", said(&output));
+    assert!(world.taken() == segment(&names[2], SYSTEM, 1));
+}
+
+#[test]
 fn nothing_is_taken_from_a_directory_in_which_others_may_write() {
     let world = World::new();
     let names = archive(&world, 3);
@@ -114,7 +138,7 @@ fn nothing_is_taken_from_a_directory_in_which_others_may_write() {
     let forged = segment(&names[1], SYSTEM, 9);
     let digest = format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &forged));
     fs::remove_file(queue(&world).join(&world.spooled()[0])).unwrap();
-    fs::write(queue(&world).join(format!("{}.{digest}", names[1])), forged).unwrap();
+    fs::write(queue(&world).join(format!("{}.{digest}.", names[1])), forged).unwrap();
     fs::set_permissions(queue(&world), fs::Permissions::from_mode(0o777)).unwrap();
     let output = fetch(&world, &names[1]).output().unwrap();
     assert!(output.status.success() && said(&output).contains("not a directory of ours alone"), "{}", said(&output));

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use dr_catalogue::PublicKey;
 use dr_crypt::Identities;
+use dr_pipe::stream::fill;
 use dr_pipe::{Sha256, Tally};
 
 use crate::claim::{self, Claim};
@@ -233,7 +234,7 @@ impl Stored<'_> {
         };
         let (mut chunk, mut bytes) = (vec![0; CHUNK_BYTES], 0);
         loop {
-            match dr_pipe::stream::fill(&mut plain, &mut chunk).map_err(damaged)? {
+            match fill(&mut plain, &mut chunk).map_err(damaged)? {
                 0 => return Ok(bytes),
                 n => {
                     self.hand_on(&chunk[..n], tally, sink)?;
@@ -246,8 +247,10 @@ impl Stored<'_> {
     /// As [`Stored::copy`], decompressed in one call, which is faster than as it streams by: zstd finds all that came before in one
     /// place.
     fn copy_at_once(&self, opening: &Opening, tally: &mut Option<Tally>, sink: &mut impl Sink) -> Result<u64, Error> {
-        let decrypted =
-            self.encrypted.then(|| decrypted(self.shown, self.packed, opening, OBJECTS.take(self.packed.len()))).transpose()?;
+        let decrypted = self
+            .encrypted
+            .then(|| decrypted(self.shown, self.packed, opening, OBJECTS.take_filled(self.packed.len())))
+            .transpose()?;
         let mut plain = PLAIN.take(usize::try_from(self.bytes).expect("it fits into memory") + 1);
         let compressed = decrypted.as_deref().unwrap_or(self.packed);
         let decompressed =
@@ -271,12 +274,14 @@ pub(crate) fn decrypt(object: &str, stored: Vec<u8>, encrypted: bool, opening: &
     if !encrypted {
         return Ok(stored);
     }
-    let room = Vec::with_capacity(stored.len());
+    let room = vec![0; stored.len()];
     decrypted(object, &stored, opening, room)
 }
 
+/// Decrypts into `room`, which is as large as what is stored, and so larger than what is in it: its end is always reached.
 fn decrypted(object: &str, stored: &[u8], opening: &Opening, mut room: Vec<u8>) -> Result<Vec<u8>, Error> {
-    decrypting(object, stored, opening)?.read_to_end(&mut room).map_err(|error| failed(object, error))?;
+    let bytes = fill(&mut decrypting(object, stored, opening)?, &mut room).map_err(|error| failed(object, error))?;
+    room.truncate(bytes);
     Ok(room)
 }
 

@@ -27,6 +27,13 @@ impl Spare {
         buffer
     }
 
+    /// A buffer of `bytes` bytes, of whatever was in it: it need not be cleared to be written over.
+    pub fn take_filled(&self, bytes: usize) -> Vec<u8> {
+        let mut buffer = lock(&self.0).pop().unwrap_or_default();
+        buffer.resize(bytes, 0);
+        buffer
+    }
+
     /// Keeps a buffer for whoever takes one next.
     pub fn give_back(&self, buffer: Vec<u8>) {
         lock(&self.0).push(buffer);
