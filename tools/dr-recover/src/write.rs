@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use dr_pipe::progress::Progress;
 use dr_pipe::{Exit, Failure, warn};
+use dr_wal::window::Reach;
 
 use crate::adapt::{self, Configuration};
 use crate::args::Args;
@@ -335,13 +336,16 @@ fn timeline(planned: &Planned<'_>, args: &Args) -> String {
     }
 }
 
-/// What the operator sets; and where the WAL has a hole behind the target, that it is not read ahead into it.
+/// What the operator sets; and where the WAL has a hole behind the target, or a segment that cannot be used, that it is not read ahead
+/// into it.
 fn set(planned: &Planned<'_>, args: &Args, guarded: bool) -> Vec<(String, String)> {
     let mut set = args.set.clone();
     if let Some((_, command)) = set.iter_mut().find(|(name, _)| guarded && name == "recovery_end_command") {
         *command = format!("{RELEASE}; {command}");
     }
-    if planned.chosen.reach.resumes.is_some() && planned.major().is_some_and(|major| major >= 15) {
+    let Reach { resumes, missing, .. } = &planned.chosen.reach;
+    let ends_early = resumes.is_some() || planned.survey.held.whole.contains(missing);
+    if ends_early && planned.major().is_some_and(|major| major >= 15) {
         set.push(("recovery_prefetch".into(), "off".into()));
     }
     set
