@@ -241,18 +241,17 @@ impl Launch {
             true => (Exit::Refused, "a tablespace was made after the backup, and may be in use: see dr-recover(1), CAVEATS"),
             false => verdict(fatal),
         };
-        let not_fetched = exit == Exit::Unavailable;
+        let (not_fetched, ends_there_again) = (exit == Exit::Unavailable, exit == Exit::Missing);
         let exit = heard.fetch_exit.filter(|_| not_fetched).unwrap_or(exit);
         let message = match (&heard.fetch_failed, &heard.wrong) {
             (Some(why), _) if not_fetched => format!("the server ended: {why}"),
             (_, Some(wrong)) if fatal.contains(" contains errors") => format!("the server ended: {wrong}: {fatal}"),
             _ => format!("the server ended: {fatal}"),
         };
-        let again = format!("{} start -D {}", self.pg_ctl.display(), self.data.display());
-        Failure::new(
-            exit,
-            message,
-            format!("{what}; all it said is in {}; nothing is lost: `{again}` goes on from there", log.display()),
-        )
+        let again = match ends_there_again {
+            true => String::new(),
+            false => format!(": `{} start -D {}` goes on from there", self.pg_ctl.display(), self.data.display()),
+        };
+        Failure::new(exit, message, format!("{what}; all it said is in {}; nothing is lost{again}", log.display()))
     }
 }
