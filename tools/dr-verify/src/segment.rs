@@ -237,14 +237,17 @@ pub fn examine_pieces(
     let scene: &Scene = &cluster.scene;
     let key = log.inventory.pieces[&segment].first().map(|item| item.key.clone()).unwrap_or_default();
     let bytes: u64 = log.inventory.pieces[&segment].iter().map(|item| item.bytes).sum();
-    let wrong = |code, message: String| Ok(vec![on(&key, scene.error(code, message, HINT))]);
+    let wrong = |code, object: &str, message: String| {
+        let which = object.strip_prefix(&format!("{}/", place.store.location())).unwrap_or(&key);
+        Ok(vec![on(which, scene.error(code, message, HINT))])
+    };
     let read = shelf.read_listed(&log.inventory, &WalName::Segment(segment), &opening);
     eyes.progress.add(bytes);
     match read {
         Ok(_) => Ok(Vec::new()),
-        Err(Error::Damaged { object, why }) => wrong("digest", format!("{object}: {why}")),
-        Err(Error::Untrusted { claim, why }) => wrong("signature", format!("{claim}: {why}")),
-        Err(Error::Crypt(error)) => wrong("content", format!("pieces of {segment}: {error}")),
+        Err(Error::Damaged { object, why }) => wrong("digest", &object, format!("{object}: {why}")),
+        Err(Error::Untrusted { claim, why }) => wrong("signature", &claim, format!("{claim}: {why}")),
+        Err(Error::Crypt(error)) => wrong("content", "", format!("pieces of {segment}: {error}")),
         // A receiver puts the segment in their place and removes them.
         Err(Error::Store(dr_store::Error::Absent { .. })) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
