@@ -206,10 +206,16 @@ impl<'a> Route<'a> {
         let mut written = Written::default();
         if let Some(system) = self.from.iter().find_map(|held| held.system.as_ref()) {
             // What is only claimed, as by a copy that was killed, is said now; another system is refused.
-            if self.to.shelf.said_system()?.as_ref() != Some(system) {
-                self.to.shelf.put_system(system)?;
-                // Its claim and itself.
-                written.objects += 2;
+            match self.to.shelf.said_system() {
+                Ok(Some(there)) if there == *system => {}
+                // Of one that is damaged the claim decides.
+                Err(dr_wal::Error::Damaged { .. }) => drop(self.to.shelf.put_system(system)?),
+                said => {
+                    said?;
+                    self.to.shelf.put_system(system)?;
+                    // Its claim and itself.
+                    written.objects += 2;
+                }
             }
         }
         let total = Mutex::new((written, true));

@@ -69,6 +69,14 @@ impl<'a> Ddl<'a> {
         if stop.load(Ordering::Relaxed) || self.loan.has_failed() {
             return Ok(());
         }
+        self.prove_unchanged(session)
+    }
+
+    /// Proves that nothing has changed since the snapshot of what is put into words as it is now.
+    ///
+    /// # Errors
+    /// As [`unchanged::prove`].
+    pub fn prove_unchanged(&self, session: &mut Session) -> Result<(), Failure> {
         unchanged::prove(session, self.conn, TOOL, &self.tables())
     }
 

@@ -97,7 +97,7 @@ impl Dump<'_> {
         if args.schema_only {
             snapshot.relations = members::without_data(&snapshot.relations);
         }
-        let (reading, ddl) = std::thread::scope(|scope| {
+        let (reading, written) = std::thread::scope(|scope| {
             let writing = scope.spawn(|| ddl.write(archive).inspect_err(|_| undefined.store(true, Ordering::Relaxed)));
             let reader = Reader { tool: TOOL, conn, workers: args.jobs.workers(), sink: &sink, progress: &progress };
             let reading =
@@ -105,11 +105,14 @@ impl Dump<'_> {
             (reading, writing.join().expect("a panic ends the process (dr_pipe::run)"))
         });
         progress.finish();
-        match (reading, ddl) {
-            (Err(stopped), Err(failure)) if ArchiveSink::<W>::has_given_up(&stopped) => Err(failure),
+        let reading = match (reading, written) {
+            (Err(stopped), Err(failure)) if ArchiveSink::<W>::has_given_up(&stopped) => return Err(failure),
             // Whichever failed first made the archive fail for the other: the reader's own word is nearer to the cause.
-            (reading, ddl) => reading.and_then(|reading| ddl.map(|()| reading)),
-        }
+            (reading, written) => reading.and_then(|reading| written.map(|()| reading))?,
+        };
+        // Once more: rows were read until now.
+        ddl.prove_unchanged(&mut snapshot.session)?;
+        Ok(reading)
     }
 
     fn has_tables(&self) -> Result<(), Failure> {

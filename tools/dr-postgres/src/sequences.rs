@@ -1,8 +1,9 @@
 //! Where the sequences stand.
 
-use dr_pipe::Failure;
 use dr_pipe::record::{Fingerprint, Subject};
+use dr_pipe::{Exit, Failure};
 
+use crate::Error;
 use crate::fingerprint::RowSum;
 use crate::quote::literal;
 use crate::relations::{Relation, RelationKind};
@@ -33,7 +34,7 @@ pub fn read(session: &mut Session, relations: &[Relation]) -> Result<Vec<Sequenc
     let mut states = Vec::with_capacity(names.len());
     for batch in names.chunks(BATCH) {
         let selects = batch.iter().enumerate().map(|(number, name)| format!("SELECT {number}, last_value, is_called FROM {name}"));
-        let rows = session.query(&selects.collect::<Vec<_>>().join(" UNION ALL "))?;
+        let rows = session.query(&selects.collect::<Vec<_>>().join(" UNION ALL ")).map_err(gone)?;
         for row in rows.iter() {
             let number = row.get(0).and_then(|text| text.parse::<usize>().ok());
             let value = row.get(1).and_then(|text| text.parse().ok());
@@ -43,6 +44,18 @@ pub fn read(session: &mut Session, relations: &[Relation]) -> Result<Vec<Sequenc
         }
     }
     Ok(states)
+}
+
+/// A sequence cannot be locked: it may have got another name, or none.
+fn gone(error: Error) -> Failure {
+    match &error {
+        Error::Server(server) if ["42P01", "3F000"].contains(&server.code.as_str()) => Failure::new(
+            Exit::Busy,
+            format!("a sequence changed while the database was read: {}", server.message),
+            "run it again; nothing was published",
+        ),
+        _ => error.into(),
+    }
 }
 
 impl SequenceState {

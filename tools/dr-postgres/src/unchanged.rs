@@ -2,7 +2,8 @@
 //!
 //! Tables are locked; functions, types and the like cannot be. The server's own functions that describe them (`pg_get_function_arguments`,
 //! `format_type`, `pg_get_statisticsobjdef`, `pg_get_indexdef`, …) look at what is there now, and have a dump without an error where
-//! something is gone: a procedure without its arguments, a column of type `???`.
+//! something is gone: a procedure without its arguments, a column of type `???`. So do the functions that write out values: of an enum
+//! its labels, of `regclass` a name, as they are called when a row is read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,9 +31,29 @@ const DESCRIBED: &str = "
     UNION ALL SELECT 'statistics', s.oid, s.xmin::text, s.stxname, NULL::oid FROM pg_catalog.pg_statistic_ext s
     UNION ALL SELECT 'index', c.oid, '', c.relname, i.indrelid
       FROM pg_catalog.pg_class c, pg_catalog.pg_index i WHERE i.indexrelid = c.oid AND c.oid >= 16384
-    UNION ALL SELECT 'relation', c.oid, c.relnamespace::text, c.relname, NULL::oid
+    UNION ALL SELECT 'label', e.oid, pg_catalog.md5(ROW(e.enumlabel, e.enumsortorder)::text), e.enumlabel, NULL::oid FROM pg_catalog.pg_enum e
+    UNION ALL SELECT 'relation', c.oid, pg_catalog.md5(ROW(c.relnamespace,
+           (SELECT pg_catalog.array_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))::text), c.relname, NULL::oid
       FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n
      WHERE n.oid = c.relnamespace AND c.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_' AND c.relkind IN ('v', 'm', 'c', 'f')
+    UNION ALL SELECT 'sequence', c.oid, c.relnamespace::text, c.relname, NULL::oid
+      FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n
+     WHERE n.oid = c.relnamespace AND c.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_' AND c.relkind = 'S'
+    UNION ALL SELECT 'trigger', t.oid, t.xmin::text, t.tgname, CASE WHEN c.relkind IN ('r', 'p') THEN c.oid END
+      FROM pg_catalog.pg_trigger t, pg_catalog.pg_class c WHERE c.oid = t.tgrelid AND NOT t.tgisinternal
+    UNION ALL SELECT 'constraint', k.oid, pg_catalog.md5(ROW(k.connamespace, k.convalidated, k.condeferrable, k.condeferred)::text),
+           k.conname, NULLIF(k.conrelid, 0)
+      FROM pg_catalog.pg_constraint k, pg_catalog.pg_namespace n
+     WHERE n.oid = k.connamespace AND k.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_'
+    UNION ALL SELECT 'operator', o.oid, o.oprnamespace::text, o.oprname, NULL::oid FROM pg_catalog.pg_operator o WHERE o.oid >= 16384
+    UNION ALL SELECT 'operator class', o.oid, o.opcnamespace::text, o.opcname, NULL::oid FROM pg_catalog.pg_opclass o WHERE o.oid >= 16384
+    UNION ALL SELECT 'operator family', o.oid, o.opfnamespace::text, o.opfname, NULL::oid FROM pg_catalog.pg_opfamily o WHERE o.oid >= 16384
+    UNION ALL SELECT 'collation', c.oid, c.collnamespace::text, c.collname, NULL::oid FROM pg_catalog.pg_collation c WHERE c.oid >= 16384
+    UNION ALL SELECT 'text search configuration', c.oid, c.cfgnamespace::text, c.cfgname, NULL::oid
+      FROM pg_catalog.pg_ts_config c WHERE c.oid >= 16384
+    UNION ALL SELECT 'text search dictionary', d.oid, d.dictnamespace::text, d.dictname, NULL::oid
+      FROM pg_catalog.pg_ts_dict d WHERE d.oid >= 16384
     UNION ALL SELECT 'schema', n.oid, '', n.nspname, NULL::oid FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast_)?temp_'
     UNION ALL SELECT 'role', r.oid, pg_catalog.md5(r.rolname::text), r.oid::text, NULL::oid FROM pg_catalog.pg_roles r
     ) AS described (kind, oid, state, name, tbl)";
@@ -62,8 +83,8 @@ pub fn prove(snapshot: &mut Session, conn: &ConnInfo, application: &str, tables:
     let others = if total > NAMED { format!(" and {} more", total - NAMED) } else { String::new() };
     Err(Failure::new(
         Exit::Busy,
-        format!("{}{others} changed while definitions were read", changed.join(", ")),
-        "definitions are put into words as they are at that moment: run it again; nothing was published",
+        format!("{}{others} changed while the database was read", changed.join(", ")),
+        "definitions and labels are put into words as they are at that moment: run it again; nothing was published",
     ))
 }
 

@@ -73,7 +73,7 @@ pub fn choose(target: &Target, bases: &[Point], survey: &Survey<'_>, log: &Log<'
     let chosen = loop {
         match asked.choose() {
             Ok(chosen) => break chosen,
-            Err(failure) => match log.spoilt().into_iter().find(|(name, _)| asked.held.whole.contains(name)) {
+            Err(failure) => match log.spoilt().into_iter().find(|(name, _)| asked.held.has(name)) {
                 // There may be a way that ends before it.
                 Some((name, why)) => asked.leave_out(name, why),
                 None => return Err(asked.or_elsewhere(failure)),
@@ -101,6 +101,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn leave_out(&mut self, name: SegmentName, why: Failure) {
         self.held.whole.remove(&name);
+        self.held.begun.remove(&name);
         self.spoilt.insert(name, why);
     }
 
@@ -137,6 +138,7 @@ impl Asked<'_> {
             let hint = format!("find out which is right, and name it with --prefer-content; {NOTHING}");
             return Err(Failure::new(Exit::Damaged, message, hint));
         }
+        survey.must_agree(&needed)?;
         let fetched: Vec<_> = needed.into_iter().filter(|name| self.held.whole.contains(name)).collect();
         survey.hold(&fetched).map_err(|(name, why)| self.log.spoil(name, why))?;
         chosen.segments = chosen.segments.max(1);
@@ -157,11 +159,17 @@ impl Asked<'_> {
     /// Which timeline is the newest, and where it left the others, nobody knows while a store is out of sight.
     fn must_know_timelines(&self, chosen: &Chosen) -> Result<(), Failure> {
         let newest = self.target.timeline == TimelineChoice::Latest && self.target.aim != Aim::Immediate;
+        let known = chosen.way.timeline();
+        if let Some(claimed) = self.survey.only_claimed_history().filter(|claimed| newest && *claimed > known) {
+            let message = format!("timeline {} began, and its {claimed}.history is in no store: it was only claimed", claimed.0);
+            let hint = format!("push the file from pg_wal of a server, or go on without it: --timeline {}; {NOTHING}", known.0);
+            return Err(Failure::new(Exit::Missing, message, hint));
+        }
         match self.survey.unreachable.first().filter(|_| newest) {
             None => Ok(()),
             Some((location, why)) => {
                 let message = format!("{location} may know of a newer timeline, and cannot be asked: {}", why.message);
-                let known = chosen.way.timeline().0;
+                let known = known.0;
                 let hint = format!(
                     "wait for it, or say which timeline is right: --timeline {known} is the newest in sight; leave a store out of --from that is gone for good; {NOTHING}"
                 );
@@ -174,7 +182,14 @@ impl Asked<'_> {
     /// recovery for those of all newer ones (`findNewestTimeLine`).
     fn must_have_histories(&self, chosen: &Chosen) -> Result<(), Failure> {
         match self.survey.damaged.range(chosen.base.timeline..).next() {
-            Some((_, failure)) => Err(failure.clone()),
+            Some((timeline, failure)) => {
+                let hint = format!(
+                    "{}; a server asks for it whichever timeline it follows: with every key that signed here (-p), from another store, or moved out of \
+                     the stores with its claim where timeline {} is not wanted; {NOTHING}",
+                    failure.hint, timeline.0
+                );
+                Err(Failure { hint, ..failure.clone() })
+            }
             None => Ok(()),
         }
     }
@@ -427,6 +442,9 @@ impl Asked<'_> {
             }
             (Aim::Lsn(lsn), Goal::Consistent) if *lsn > chosen.base.stop => {
                 warn(TOOL, format!("the WAL has no record up to {lsn}: the end of the backup is as far"));
+            }
+            (Aim::Lsn(lsn), Goal::Lsn(last)) if last < lsn => {
+                warn(TOOL, format!("the WAL has no record at {lsn} or behind it: all of it is replayed, up to the one at {last}"));
             }
             _ => {}
         }

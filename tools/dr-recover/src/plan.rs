@@ -146,6 +146,14 @@ impl Planned<'_> {
         SegmentRange::of(whole.copied(), held.size).into_iter().map(Seen::Whole).chain(beginning).collect()
     }
 
+    /// Whether a server may read WAL ahead into what it will not replay. Not where what follows on the target was found to be missing or
+    /// of no use; and not where nobody follows it, who could start it again without (`unwatched`), and there is a target.
+    pub fn may_read_ahead(&self, unwatched: bool) -> bool {
+        let Reach { resumes, missing, .. } = &self.chosen.reach;
+        let ends_early = resumes.is_some() || self.survey.held.has(missing);
+        self.major().is_some_and(|major| major >= 15) && !ends_early && !(unwatched && self.chosen.setting().is_some())
+    }
+
     /// The major version of the server that was backed up.
     pub fn major(&self) -> Option<u32> {
         self.manifest.produced.server_version.map(|version| version / 10_000)

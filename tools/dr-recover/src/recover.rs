@@ -96,6 +96,9 @@ pub fn recover(args: &Args, now: impl Fn() -> DateTime<Utc>) -> Outcome {
     told::print(&Record::Recovered(Box::new(recovered)))
 }
 
+/// The setting by which a server, from 15 on, reads WAL before it replays it: to its target, and beyond.
+pub const READ_AHEAD: &str = "recovery_prefetch";
+
 /// What a shell reads as something else between the double quotes that pg_ctl puts around the path of a data directory. A server
 /// would be looked for elsewhere, and its log written there.
 const EXPANDED: &[u8] = b"$`\"\\";
@@ -152,7 +155,7 @@ fn wait(launch: &Launch, planned: &Planned<'_>, work: &Work<'_>) -> Result<Arriv
     let segment_bytes = planned.survey.held.size.bytes();
     let progress = Progress::new(TOOL, Some(planned.chosen.segments as u64 * segment_bytes));
     let mut fetched = Fetched::new(segment_bytes, planned.chosen.segments);
-    let (mut raised, mut released) = (Vec::new(), false);
+    let (mut raised, mut released, mut reads_ahead) = (Vec::new(), false, planned.may_read_ahead(false));
     let arrived = loop {
         match launch.follow(&mut fetched, &progress)? {
             Followed::Arrived(arrived) => break arrived,
@@ -161,6 +164,14 @@ fn wait(launch: &Launch, planned: &Planned<'_>, work: &Work<'_>) -> Result<Arriv
                     return Err(launch.last_words());
                 }
                 work.release()?;
+                start(launch, true)?;
+            }
+            Followed::Refused(failure) => {
+                if !std::mem::take(&mut reads_ahead) {
+                    return Err(failure);
+                }
+                warn(TOOL, format!("{}; it may have read ahead of its target: once more, without", failure.message));
+                adapt::append(&launch.data.join("postgresql.auto.conf"), &format!("{READ_AHEAD} = off\n"))?;
                 start(launch, true)?;
             }
             Followed::TooLow(name, value) => {

@@ -53,6 +53,8 @@ pub enum Followed {
     TooLow(String, u32),
     /// It has ended before it made a tablespace.
     Guarded,
+    /// It has ended because it was refused WAL that is damaged; with its last words.
+    Refused(Failure),
 }
 
 /// Where a server has come to.
@@ -137,10 +139,10 @@ impl Launch {
         Ok(())
     }
 
-    /// Whether it ended, or waits, because a setting is too low or a tablespace is to be made.
+    /// Whether it ended, or waits, for something that can be seen to: a setting is too low, a tablespace is to be made, WAL was refused.
     pub fn is_held_up(&self) -> bool {
         let heard = self.heard();
-        heard.too_low.is_some() || heard.guarded
+        heard.too_low.is_some() || heard.guarded || is_refused(&heard)
     }
 
     /// Follows the server until it has arrived, and tells `progress` what it fetched.
@@ -159,6 +161,7 @@ impl Launch {
             }
             match heard.state {
                 State::Replaying if heard.guarded && !alive => return Ok(Followed::Guarded),
+                State::Replaying if is_refused(&heard) && !alive => return Ok(Followed::Refused(self.ended("", &heard))),
                 State::Replaying if alive => std::thread::park_timeout(INTERVAL),
                 State::Replaying => return Err(self.ended("", &heard)),
                 state => return self.arrived(state, heard).map(Followed::Arrived),
@@ -254,4 +257,9 @@ impl Launch {
         };
         Failure::new(exit, message, format!("{what}; all it said is in {}; nothing is lost{again}", log.display()))
     }
+}
+
+/// Whether it was refused WAL that is there, and damaged or signed by nobody who is trusted.
+fn is_refused(heard: &Heard) -> bool {
+    heard.fatal.is_some() && matches!(heard.fetch_exit, Some(Exit::Damaged | Exit::Untrusted))
 }

@@ -83,7 +83,8 @@ impl<'a> Survey<'a> {
         self.proof.prefer_content.as_deref()
     }
 
-    /// Reads a file of WAL from the nearest store that has it; none where no store has. A damaged one is looked for elsewhere.
+    /// Reads a file of WAL from the nearest store that has it; none where no store has. A damaged one is looked for elsewhere; but
+    /// where a store has the whole of a segment, what was streamed of it is never taken for that.
     ///
     /// # Errors
     /// 65 where no store has it undamaged, 81 where its claim is not signed as it must be; as the stores say.
@@ -94,10 +95,8 @@ impl<'a> Survey<'a> {
             prefer_content: self.proof.prefer_content.as_deref(),
         };
         let mut failed = None;
-        // Where a segment is there whole in one store and in pieces in another, the whole one counts.
-        let whole = |(_, inventory): &&(Store, Inventory)| inventory.has(name);
-        let others = self.stores.iter().filter(|store| !whole(store));
-        for (store, inventory) in self.stores.iter().filter(whole).chain(others) {
+        let is_whole = self.stores.iter().any(|(_, inventory)| inventory.has(name));
+        for (store, inventory) in self.stores.iter().filter(|(_, inventory)| !is_whole || inventory.has(name)) {
             match Shelf::new(store, self.cluster).read_listed(inventory, name, &opening) {
                 Ok(Some(got)) => {
                     return Ok(Some(got.partial.map_or(got.bytes.clone(), |bytes| got.bytes[..bytes as usize].to_vec())));
@@ -171,6 +170,43 @@ impl<'a> Survey<'a> {
         segments.iter().copied().find(|name| self.stores.iter().any(|(_, inventory)| in_conflict(inventory, *name)))
     }
 
+    /// The first of these segments that is one in a store and another in the next: which is which, no option can say.
+    ///
+    /// # Errors
+    /// 65 where there is one.
+    pub fn must_agree(&self, segments: &[SegmentName]) -> Result<(), Failure> {
+        segments.iter().try_for_each(|segment| self.must_be_one(&WalName::Segment(*segment)))
+    }
+
+    fn must_be_one(&self, name: &WalName) -> Result<(), Failure> {
+        let known = self.stores.iter().filter_map(|(store, inventory)| {
+            let item = inventory.files.get(name).filter(|item| is_good(item))?;
+            // Of one that is in conflict in itself, its claims do not tell what it holds.
+            let [content] = item.contents()[..] else { return None };
+            Some((content, store.location()))
+        });
+        let known: BTreeMap<_, _> = known.collect();
+        let mut places = known.values();
+        match (places.next(), places.next()) {
+            (Some(one), Some(other)) => Err(Failure::new(
+                Exit::Damaged,
+                format!("{name} is one in {one} and another in {other}: two servers archived under one name"),
+                "name the stores of only one of them with --from; nothing was written",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest timeline whose history was claimed, and that is in no store.
+    pub fn only_claimed_history(&self) -> Option<Timeline> {
+        let of_history = |(name, item): (&WalName, &Item)| match name {
+            WalName::History(timeline) if !item.claims.is_empty() => Some(*timeline),
+            _ => None,
+        };
+        let claimed = self.stores.iter().flat_map(|(_, inventory)| inventory.files.iter().filter_map(of_history));
+        claimed.filter(|timeline| !self.has(&WalName::History(*timeline))).max()
+    }
+
     fn know(&mut self, location: &Location, system: Option<System>) -> Result<(), Failure> {
         match (&self.system, system) {
             (Some(known), Some(other)) if *known != other => Err(Failure::new(
@@ -190,7 +226,8 @@ impl<'a> Survey<'a> {
         let (size, mut torn) = (self.held.size, BTreeMap::<SegmentName, u64>::new());
         for (_, inventory) in &self.stores {
             for (name, item) in &inventory.files {
-                if let (WalName::Segment(segment), true) = (name, is_good(item)) {
+                // One without a claim is there, and will be found to be of no use.
+                if let (WalName::Segment(segment), false) = (name, item.objects.is_empty()) {
                     self.held.whole.insert(*segment);
                 }
             }
@@ -215,7 +252,10 @@ impl<'a> Survey<'a> {
         }
         let mut histories = Vec::new();
         for (timeline, name) in names {
-            let read = self.read(&name).and_then(|text| Ok(text.map(|text| History::parse(timeline, &text)).transpose()?));
+            let read = self
+                .must_be_one(&name)
+                .and_then(|()| self.read(&name))
+                .and_then(|text| Ok(text.map(|text| History::parse(timeline, &text)).transpose()?));
             match read {
                 Ok(history) => histories.extend(history),
                 Err(failure) => drop(self.damaged.insert(timeline, failure.within(name))),

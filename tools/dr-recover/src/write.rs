@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use dr_pipe::progress::Progress;
 use dr_pipe::{Exit, Failure, warn};
-use dr_wal::window::Reach;
 
 use crate::adapt::{self, Configuration};
 use crate::args::Args;
@@ -18,6 +17,7 @@ use crate::delta::{self, Difference};
 use crate::directory::{self, MARKER, Marker, State};
 use crate::layout::{ADAPTED, CONFIG, LAST, Layout, NEEDED};
 use crate::plan::Planned;
+use crate::recover::READ_AHEAD;
 use crate::settings::{Recovery, raised};
 use crate::tablespaces::{Placed, place};
 use crate::{TOOL, backup_manifest, fetch, made, old_wal, unpack};
@@ -336,17 +336,15 @@ fn timeline(planned: &Planned<'_>, args: &Args) -> String {
     }
 }
 
-/// What the operator sets; and where the WAL has a hole behind the target, or a segment that cannot be used, that it is not read ahead
-/// into it.
+/// What the operator sets; and that WAL is not read ahead, where that could lead into what is missing or of no use behind the target.
 fn set(planned: &Planned<'_>, args: &Args, guarded: bool) -> Vec<(String, String)> {
     let mut set = args.set.clone();
     if let Some((_, command)) = set.iter_mut().find(|(name, _)| guarded && name == "recovery_end_command") {
         *command = format!("{RELEASE}; {command}");
     }
-    let Reach { resumes, missing, .. } = &planned.chosen.reach;
-    let ends_early = resumes.is_some() || planned.survey.held.whole.contains(missing);
-    if ends_early && planned.major().is_some_and(|major| major >= 15) {
-        set.push(("recovery_prefetch".into(), "off".into()));
+    let has_it = planned.major().is_some_and(|major| major >= 15);
+    if has_it && !args.standby && !planned.may_read_ahead(!args.wait) {
+        set.push((READ_AHEAD.into(), "off".into()));
     }
     set
 }

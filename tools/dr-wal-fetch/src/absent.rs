@@ -26,7 +26,7 @@ pub fn prove(shelf: &Shelf, name: &WalName, server: Option<&Server>, path: &Path
     if let (Some(system), Some(server)) = (&system, server) {
         same_system(shelf, &system.system_identifier, server)?;
     }
-    if let (Some(_), WalName::Segment(segment)) = (&system, name)
+    if let WalName::Segment(segment) = name
         && !lies_beside(path, segment)
     {
         no_later_one(shelf, segment)?;

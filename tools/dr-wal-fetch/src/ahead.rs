@@ -45,23 +45,26 @@ pub fn keep(args: &Args, server: Option<&Server>, queue: Option<&Queue>) -> Outc
     // A session of its own, so that what is sent to the server's process group does not reach it. It fails for who has one.
     rustix::process::setsid().map(drop).unwrap_or_default();
     let (Some(server), Some(queue)) = (server, queue) else { return Ok(Exit::Good) };
-    let locked = queue.lock()?;
-    if locked.is_none() {
-        return Ok(Exit::Good);
-    }
-    queue.sweep();
     let locations = args.catalogue.from.from.iter();
     let stores: Vec<_> = locations.filter_map(|location| Store::open_for_read(location, &args.catalogue.store).ok()).collect();
     let keys = Keys::read(args)?;
     let stocks = stores.iter().map(|store| Stock { shelf: Shelf::new(store, &args.cluster.cluster), listed: Mutex::default() });
     let source = Source { args, server, keys: &keys, stocks: stocks.collect() };
-    let fill = Fill { queue, ahead: args.ahead, under_way: Mutex::default(), changed: Condvar::new() };
     let workers = args.jobs.workers().min(args.ahead.into());
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| fill.work(&source));
+    while let Some(lock) = queue.lock()? {
+        queue.sweep();
+        let fill = Fill { queue, ahead: args.ahead, under_way: Mutex::default(), changed: Condvar::new() };
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| fill.work(&source));
+            }
+        });
+        // Whoever asked while this was about to end has seen it locked, and started nobody.
+        drop(lock);
+        if locked(&fill.under_way).ended || !queue.asked().is_some_and(|asked| queue.runs_low(asked)) {
+            break;
         }
-    });
+    }
     Ok(Exit::Good)
 }
 

@@ -100,6 +100,9 @@ fn ask_one(args: &Args, location: &Location, keys: &Keys, server: Option<&Server
     let store = Store::open_for_read(location, &args.catalogue.store).map_err(Error::from)?;
     let shelf = Shelf::new(&store, &args.cluster.cluster);
     let mut inventory = shelf.inventory_of_name(&args.name)?;
+    if args.no_partial {
+        inventory.pieces.clear();
+    }
     if let (false, WalName::Segment(segment)) = (inventory.has(&args.name), &args.name)
         && inventory.pieces.contains_key(segment)
     {
@@ -118,7 +121,9 @@ fn ask_one(args: &Args, location: &Location, keys: &Keys, server: Option<&Server
         return Ok(Answer::Here(got));
     }
     let system = absent::prove(&shelf, &args.name, server, &args.path).map_err(Refused::Here)?;
-    Ok(Answer::Absent { cluster_is_known: system.is_some() })
+    // Where what says of which system it is was lost, its WAL still says of which cluster.
+    let cluster_is_known = system.is_some() || !shelf.inventory()?.files.is_empty();
+    Ok(Answer::Absent { cluster_is_known })
 }
 
 /// Whether as much of a segment was streamed as the target of this recovery needs: what follows is not asked for.

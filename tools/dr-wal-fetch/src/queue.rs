@@ -74,6 +74,9 @@ impl Queue {
             warn(TOOL, format!("nothing is fetched ahead: the spool {} lies in the data directory", root.display()));
             return None;
         }
+        // The keys themselves: a file of that name may get another.
+        let trusted = args.catalogue.public_key.keyring().and_then(|keyring| keyring.of(&args.cluster.cluster)).ok()?;
+        let trusted: Vec<_> = trusted.iter().map(ToString::to_string).collect();
         let stores: Vec<_> = args.catalogue.from.from.iter().map(ToString::to_string).collect();
         let key = serde_json::json!([
             stores,
@@ -81,8 +84,9 @@ impl Queue {
             args.cluster.cluster,
             server.system_identifier,
             server.data_directory,
-            args.catalogue.public_key.public_key,
+            trusted,
             args.prefer_content,
+            args.catalogue.store.as_of,
         ]);
         let digest = Sha256::of(key.to_string().as_bytes()).to_string();
         let directory = root.join(format!("{}-{}", args.cluster.cluster, &digest[..16]));
@@ -141,18 +145,23 @@ impl Queue {
     pub fn refill(&self, segment: SegmentName, bytes: u64) {
         let Ok(segment_bytes) = SegmentSize::try_from(bytes) else { return };
         let asked = Asked { segment, segment_bytes };
-        let spooled = self.spooled();
-        let there = asked.next(self.ahead).filter(|segment| spooled.contains_key(segment)).count();
         let noted = self.note(&asked).map_err(|error| Failure::file(&self.directory, &error));
         let started = noted.and_then(|()| {
             // The lock is let go before the one starts who needs it.
             let nobody_does = self.lock()?.is_some();
-            let start = nobody_does && there < usize::from(self.ahead).div_ceil(2);
+            let start = nobody_does && self.runs_low(asked);
             if start { ahead::start().map_err(|error| Failure::io(self.directory.display(), &error)) } else { Ok(()) }
         });
         if let Err(Failure { message, hint, .. }) = started {
             warn(TOOL, format!("nothing is fetched ahead: {message} ({hint})"));
         }
+    }
+
+    /// Whether less than half of what should be there is.
+    pub fn runs_low(&self, asked: Asked) -> bool {
+        let spooled = self.spooled();
+        let there = asked.next(self.ahead).filter(|segment| spooled.contains_key(segment)).count();
+        there < usize::from(self.ahead).div_ceil(2)
     }
 
     /// Written over what was answered before: another file in its place would have the server wait for this one's blocks to be

@@ -121,14 +121,15 @@ impl Shelf<'_> {
 
     fn copy_item(&self, item: &Item, name: &WalName, opening: &Opening, sink: &mut impl Sink) -> Result<u64, Error> {
         let mut claims = self.claims_of(item, name, opening.trusted)?;
-        if let Some(prefix) = opening.prefer_content {
-            claims.retain(|claim| claim.sha256.to_string().starts_with(prefix));
+        if contents(&claims).len() > 1 && item.objects.len() > 1 {
+            let is_preferred = |claim: &Claim| opening.prefer_content.is_some_and(|hex| claim.sha256.to_string().starts_with(hex));
+            if !claims.iter().any(is_preferred) {
+                let contents = contents(&claims).keys().map(ToString::to_string).collect();
+                return Err(Error::Conflict { store: self.store.location().to_string(), name: *name, contents });
+            }
+            claims.retain(is_preferred);
         }
         let contents = contents(&claims);
-        if contents.len() > 1 && item.objects.len() > 1 {
-            let contents = contents.keys().map(ToString::to_string).collect();
-            return Err(Error::Conflict { store: self.store.location().to_string(), name: *name, contents });
-        }
         let mut failed = None;
         for object in &item.objects {
             if object.beside.is_some_and(|content| !contents.contains_key(&content)) {

@@ -127,7 +127,12 @@ impl Shelf<'_> {
     }
 
     fn hold_against(&self, system: &System) -> Result<Identity, Error> {
-        match self.said_system()? {
+        let there = match self.said_system() {
+            // What was claimed is as good.
+            Err(Error::Damaged { .. }) => self.system()?,
+            said => said?,
+        };
+        match there {
             Some(there) if there != *system => Err(self.other_system(system, there.to_string())),
             _ => Ok(Identity::Proved),
         }

@@ -22,6 +22,13 @@ pub struct Held {
     pub timelines: Timelines,
 }
 
+impl Held {
+    /// Whether anything of a segment is there, whole or its beginning.
+    pub fn has(&self, segment: &SegmentName) -> bool {
+        self.whole.contains(segment) || self.begun.contains_key(segment)
+    }
+}
+
 /// A base backup, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {

@@ -45,21 +45,23 @@ fn f58_a_storm_of_ddl_gives_a_consistent_dump_or_none() {
 
 /// A dump in which `meanwhile` is done after the snapshot, and before pg_dump reads any definition.
 fn dump_while(server: &Server, meanwhile: impl FnOnce()) -> Output {
-    dump_only(server, &["--no-globals"], meanwhile)
+    dump_only(server, "pg_dump", &["--no-globals"], meanwhile)
 }
 
-fn dump_only(server: &Server, args: &[&str], meanwhile: impl FnOnce()) -> Output {
+/// A dump with these arguments, and what happens while `program` waits.
+fn dump_only(server: &Server, program: &str, args: &[&str], meanwhile: impl FnOnce()) -> Output {
     let directory = TempDir::new().unwrap();
     let (begun, go, pg_dump) = (directory.path().join("begun"), directory.path().join("go"), directory.path().join("pg_dump"));
+    let waits = directory.path().join(program);
     let script = format!(
         "#!/bin/bash\nif [[ $* != *--version* ]]; then touch {}; until [ -e {} ]; do sleep 0.05; done; fi\nexec {} \"$@\"\n",
         begun.display(),
         go.display(),
-        server.bin("pg_dump").display()
+        server.bin(program).display()
     );
-    std::fs::write(&pg_dump, script).unwrap();
-    std::fs::set_permissions(&pg_dump, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    for sibling in ["pg_dumpall", "pg_restore", "psql"] {
+    std::fs::write(&waits, script).unwrap();
+    std::fs::set_permissions(&waits, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for sibling in ["pg_dump", "pg_dumpall", "pg_restore", "psql"].into_iter().filter(|sibling| *sibling != program) {
         std::os::unix::fs::symlink(server.bin(sibling), directory.path().join(sibling)).unwrap();
     }
     std::thread::scope(|scope| {
@@ -156,7 +158,7 @@ fn f57_a_table_that_is_locked_by_others_ends_the_dump_in_time() {
 #[test]
 fn f58_what_is_dropped_before_pg_dump_describes_it_ends_the_dump() {
     let server = Server::start(*majors().last().unwrap());
-    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n");
+    server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS n; CREATE SCHEMA elsewhere");
     for (made, dropped) in [
         ("CREATE FUNCTION gone(a int, b text) RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION gone"),
         ("CREATE PROCEDURE gone(x int) LANGUAGE sql AS ''", "DROP PROCEDURE gone; CREATE PROCEDURE gone(x int) LANGUAGE sql AS ''"),
@@ -168,11 +170,28 @@ fn f58_what_is_dropped_before_pg_dump_describes_it_ends_the_dump() {
         ("CREATE STATISTICS gone ON n, (n + 1) FROM t", "DROP STATISTICS gone"),
         ("CREATE INDEX gone ON t (n)", "ALTER INDEX gone RENAME TO other"),
         ("CREATE ROLE gone", "ALTER ROLE gone RENAME TO other"),
+        ("CREATE TYPE other2 AS ENUM ('gone', 'x')", "ALTER TYPE other2 RENAME VALUE 'gone' TO 'new'"),
+        ("CREATE TYPE gone AS (a int)", "ALTER TYPE gone RENAME ATTRIBUTE a TO z"),
+        ("DROP TYPE gone; CREATE VIEW gone AS SELECT n FROM t", "ALTER VIEW gone RENAME COLUMN n TO m"),
+        ("DROP VIEW gone; CREATE SEQUENCE gone", "ALTER SEQUENCE gone RENAME TO other3"),
+        (
+            "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+            "ALTER OPERATOR === (int, int) SET SCHEMA elsewhere",
+        ),
+        ("CREATE TEXT SEARCH CONFIGURATION gone (COPY = english)", "ALTER TEXT SEARCH CONFIGURATION gone RENAME TO other4"),
+        ("CREATE COLLATION gone FROM \"C\"", "ALTER COLLATION gone RENAME TO other5"),
+        (
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER gone AFTER INSERT ON t EXECUTE FUNCTION f()",
+            "CREATE OR REPLACE TRIGGER gone BEFORE DELETE ON t EXECUTE FUNCTION f()",
+        ),
+        ("ALTER TABLE t ADD CONSTRAINT gone CHECK (n > 0) NOT VALID", "ALTER TABLE t VALIDATE CONSTRAINT gone"),
     ] {
         server.psql("postgres", made);
         let output = dump_while(&server, || drop(server.psql("postgres", dropped)));
         assert_eq!(output.status.code(), Some(75), "{dropped}: {}", text(&output));
-        let named = ["\"gone\" changed", "role \"", "pg_dump failed"].iter().any(|words| text(&output).contains(words));
+        let named = ["\"gone\" changed", "role \"", "pg_dump failed", "a sequence changed", "operator \"===\" changed"]
+            .iter()
+            .any(|words| text(&output).contains(words));
         assert!(named, "{}", text(&output));
     }
     // A new body is none of that: it is read as the snapshot shows it.
@@ -182,7 +201,20 @@ fn f58_what_is_dropped_before_pg_dump_describes_it_ends_the_dump() {
     assert!(output.status.success(), "{}", text(&output));
     // Nor is the index of a table that is not dumped.
     server.psql("postgres", "CREATE SCHEMA other; CREATE TABLE other.staged (n int PRIMARY KEY)");
-    let output = dump_only(&server, &["-n", "public"], || drop(server.psql("postgres", "DROP TABLE other.staged")));
+    let output = dump_only(&server, "pg_dump", &["-n", "public"], || drop(server.psql("postgres", "DROP TABLE other.staged")));
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn f58_a_label_that_changes_after_definitions_were_read_ends_the_dump() {
+    let server = Server::start(majors()[0]);
+    server.psql("postgres", "CREATE TYPE e AS ENUM ('a', 'b'); CREATE TABLE t AS SELECT 'a'::e AS n");
+    // Rows may be read until the end; roles are written out last.
+    let output = dump_only(&server, "pg_dumpall", &[], || drop(server.psql("postgres", "ALTER TYPE e RENAME VALUE 'a' TO 'c'")));
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output));
+    assert!(text(&output).contains("label \"a\" changed while the database was read"), "{}", text(&output));
+    // A new one changes nothing of what was there.
+    let output = dump_only(&server, "pg_dumpall", &[], || drop(server.psql("postgres", "ALTER TYPE e ADD VALUE 'd' BEFORE 'b'")));
     assert!(output.status.success(), "{}", text(&output));
 }
 
