@@ -210,7 +210,7 @@ impl From<Error> for Failure {
             }
             Error::NoStore => "name one with --from STORE, or DR_FROM: a directory, or s3://BUCKET/PREFIX".into(),
             Error::NotFound(_) => {
-                "see whether the store, --cluster and --database are right: dr-list --from STORE alone shows all there are".into()
+                "see whether the store, the cluster and the database are right: dr-list --from STORE alone shows all there are".into()
             }
             Error::NoSuchDatabase { .. } => "say another one with --database; dr-list shows all backups there are".into(),
             Error::Ambiguous { .. } => "give more of the name".into(),

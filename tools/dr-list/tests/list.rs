@@ -94,7 +94,7 @@ fn an_empty_store_lists_nothing_and_has_no_latest() {
     stores.list(&["--from", "near", "--deleted"]).assert().code(0).stdout("").stderr("");
     stores.list(&["--from", "near", "--latest"]).assert().code(66).stdout("").stderr(
         "dr-list: error: no backup is there\n\
-         dr-list: hint: see whether the store, --cluster and --database are right: dr-list --from STORE alone shows all there are\n",
+         dr-list: hint: see whether the store, the cluster and the database are right: dr-list --from STORE alone shows all there are\n",
     );
 }
 

@@ -19,7 +19,7 @@ pub struct Plan {
     pub directory: String,
     /// What was asked for: `time`, `lsn`, `xid`, `name`, `immediate` or `latest`.
     pub target: String,
-    /// The target as PostgreSQL will be told; absent where it goes to the end of the WAL.
+    /// The target as PostgreSQL will be told; absent where it follows the archive.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target_value: Option<String>,
     /// The moment that was asked for.

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dr_catalogue::SigningKey;
+use dr_store::{Store, StoreArgs};
 use dr_testing::postgres::{Server, as_server_user, bin_dir, own};
+use dr_wal::{Lsn, Packing, SegmentName, SegmentSize, Shelf, Timeline};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -132,6 +135,21 @@ impl Source {
         let segment = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
         let folder = self.path("store/main/wal").join(&segment[..8]);
         wait_for(&segment, || folder.join(format!("{segment}.zst.age")).exists());
+    }
+
+    /// Stores the beginning of the segment that is written now as a piece; says of which, and up to where.
+    pub fn streamed(&self, store: &str) -> (SegmentName, Lsn) {
+        let lsn: Lsn = self.sql("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
+        let segment = SegmentName::containing(Timeline(1), lsn, SegmentSize::DEFAULT);
+        let bytes = fs::read(self.server.data_dir().join("pg_wal").join(segment.to_string())).unwrap();
+        let location = self.path(store).display().to_string().parse().unwrap();
+        let opened = Store::open_for_write(&location, &StoreArgs::default()).unwrap();
+        let key = SigningKey::load(&self.path("main.key").display().to_string()).unwrap();
+        let packing = Packing { cluster: "main", recipients: None, level: 3, signing_key: Some(&key), system_identifier: None };
+        let reached = (lsn.0 % SegmentSize::DEFAULT.bytes()) as usize;
+        Shelf::new(&opened, "main").put_piece(segment, 0, &bytes[..reached], &packing).unwrap();
+        assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(self.path(store)).status().unwrap().success());
+        (segment, lsn)
     }
 
     /// Adds a row, and gives the number of its transaction.

@@ -56,6 +56,71 @@ fn f47_a_hole_between_streamed_pieces_is_no_end() {
 }
 
 #[test]
+fn f47_what_was_streamed_of_a_segment_is_not_the_whole_of_it() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    let at = source.now();
+    source.row(2);
+    source.archived();
+    source.row(3);
+    source.shell("cp -a store other");
+    let (segment, _) = source.streamed("other");
+    source.row(4);
+    source.archived();
+    let both = ["--from", "other"];
+    let (recovered, _) = source.arrive("whole", &both);
+    assert_eq!(recovered.rows(), "1 2 3 4");
+    drop(recovered);
+    source.shell(&format!("cd store/main/wal/00000001 && chmod u+w {segment}.zst.age && truncate -s 500 {segment}.zst.age"));
+    let ran = run(&mut source.recover("x", &both));
+    assert!(ran.ends(65).contains(&format!("{segment} is there, and cannot be used: ")), "{}", ran.stderr);
+    assert!(!source.path("x").exists());
+    // Of a damaged piece there is no whole at all: what lies before is reached.
+    source.lose(&segment.to_string());
+    source.shell(&format!("cd other/main/wal/00000001/{segment}.part && chmod u+w * && truncate -s 100 *"));
+    let ran = run(&mut source.recover("x", &both));
+    assert!(ran.ends(81).contains(&format!("{segment} is there, and cannot be used: ")), "{}", ran.stderr);
+    let (recovered, _) = source.arrive("before", &["--from", "other", "--target-time", &at]);
+    assert_eq!(recovered.rows(), "1");
+    drop(recovered);
+    let (recovered, _) = source.arrive("without", &["--from", "other", "--no-partial"]);
+    assert_eq!(recovered.rows(), "1 2");
+}
+
+#[test]
+fn f45_two_contents_are_told_apart_by_whoever_knows_in_one_store_and_in_two() {
+    let source = Source::start(15);
+    source.base();
+    source.row(1);
+    let segment = source.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    source.archived();
+    source.row(2);
+    source.archived();
+    source.shell("cp -a store other && cp -a store right");
+    let place = source.server.data_dir().join("pg_wal").join(&segment);
+    let right = fs::read(&place).unwrap();
+    let mut wrong = right.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    fs::write(source.path(&segment), &wrong).unwrap();
+    let push = "-R recipients -s main.key --cluster main --ahead 0";
+    source.shell(&format!("! dr-wal-push $PWD/{segment} --to store {push} 2> refused"));
+    let ran = run(&mut source.recover("x", &["--preflight"]));
+    assert!(ran.ends(65).contains("--prefer-content"), "{}", ran.stderr);
+    let digest = Sha256::of(&right).to_string();
+    let (recovered, _) = source.arrive("x", &["--prefer-content", &digest]);
+    assert_eq!(recovered.rows(), "1 2");
+    drop(recovered);
+    // Another one in another store: no option says which.
+    source.shell("rm -r store && mv right store");
+    source.shell(&format!("cd other/main/wal/00000001 && chmod u+w . * && rm {segment}.*"));
+    source.shell(&format!("dr-wal-push $PWD/{segment} --to other {push}"));
+    let ran = run(&mut source.recover("y", &["--from", "other"]));
+    assert!(ran.ends(65).contains(&format!("{segment} is one in store and another in other")), "{}", ran.stderr);
+    run(&mut source.recover("y", &["--preflight"])).ends(0);
+}
+
+#[test]
 fn what_was_claimed_and_is_in_no_store_is_told() {
     let source = Source::start(15);
     source.base();

@@ -119,7 +119,11 @@ fn f47_a_segment_that_is_cut_off_or_that_nobody_trusted_has_signed_is_found_befo
         let (recovered, _) = source.arrive("y", &["--target-time", &before]);
         assert_eq!(recovered.rows(), "1");
         drop(recovered);
-        source.shell("rm -r y");
+        // Nor is what is read ahead.
+        let (recovered, record) = source.arrive("z", &["--target", "immediate"]);
+        assert_eq!(record["state"], "promoted");
+        drop(recovered);
+        source.shell("rm -r y z");
         source.shell("chmod -R u+w store && rm -r store && mv kept store");
     };
     for segment in [&segment, &last] {

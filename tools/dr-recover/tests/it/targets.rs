@@ -1,10 +1,6 @@
 //! Every kind of target, to the row.
 
-use std::process::Command;
-
-use dr_catalogue::SigningKey;
-use dr_store::{Store, StoreArgs};
-use dr_wal::{Lsn, Packing, SegmentName, SegmentSize, Shelf, Timeline};
+use dr_wal::SegmentSize;
 
 use crate::fixture::{Source, run};
 
@@ -191,15 +187,8 @@ fn the_beginning_of_a_segment_that_was_streamed_is_replayed() {
     source.row(1);
     source.archived();
     source.row(2);
-    let lsn: Lsn = source.sql("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
-    let segment = SegmentName::containing(Timeline(1), lsn, SegmentSize::DEFAULT);
-    let bytes = std::fs::read(source.server.data_dir().join("pg_wal").join(segment.to_string())).unwrap();
-    let store = Store::open_for_write(&source.path("store").display().to_string().parse().unwrap(), &StoreArgs::default()).unwrap();
-    let key = SigningKey::load(&source.path("main.key").display().to_string()).unwrap();
-    let packing = Packing { cluster: "main", recipients: None, level: 3, signing_key: Some(&key), system_identifier: None };
-    let reached = (lsn.0 % SegmentSize::DEFAULT.bytes()) as usize;
-    Shelf::new(&store, "main").put_piece(segment, 0, &bytes[..reached], &packing).unwrap();
-    assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(source.path("store")).status().unwrap().success());
+    let (segment, lsn) = source.streamed("store");
+    let reached = lsn.0 % SegmentSize::DEFAULT.bytes();
     let plan = |args: &[&str]| run(source.recover("x", &["--preflight"]).args(args)).record()["latest_lsn"].clone();
     assert_eq!(plan(&[]), lsn.to_string());
     assert_eq!(plan(&["--no-partial"]), segment.start(SegmentSize::DEFAULT).to_string());
