@@ -156,25 +156,27 @@ impl Asked<'_> {
         }
     }
 
-    /// Which timeline is the newest, and where it left the others, nobody knows while a store is out of sight.
+    /// Which timeline is the newest, and where it left the others, nobody knows while a store is out of sight, or its history.
     fn must_know_timelines(&self, chosen: &Chosen) -> Result<(), Failure> {
-        let newest = self.target.timeline == TimelineChoice::Latest && self.target.aim != Aim::Immediate;
-        let known = chosen.way.timeline();
-        if let Some(claimed) = self.survey.only_claimed_history().filter(|claimed| newest && *claimed > known) {
-            let message = format!("timeline {} began, and its {claimed}.history is in no store: it was only claimed", claimed.0);
-            let hint = format!("push the file from pg_wal of a server, or go on without it: --timeline {}; {NOTHING}", known.0);
-            return Err(Failure::new(Exit::Missing, message, hint));
+        if self.target.timeline != TimelineChoice::Latest || self.target.aim == Aim::Immediate {
+            return Ok(());
         }
-        match self.survey.unreachable.first().filter(|_| newest) {
-            None => Ok(()),
-            Some((location, why)) => {
-                let message = format!("{location} may know of a newer timeline, and cannot be asked: {}", why.message);
-                let known = known.0;
-                let hint = format!(
-                    "wait for it, or say which timeline is right: --timeline {known} is the newest in sight; leave a store out of --from that is gone for good; {NOTHING}"
-                );
-                Err(Failure::new(why.exit, message, hint))
+        let known = chosen.way.timeline().0;
+        if let Some((location, why)) = self.survey.unreachable.first() {
+            let message = format!("{location} may know of a newer timeline, and cannot be asked: {}", why.message);
+            let hint = format!(
+                "wait for it, or say which timeline is right: --timeline {known} is the newest in sight; leave a store out of --from that is gone for good; {NOTHING}"
+            );
+            return Err(Failure::new(why.exit, message, hint));
+        }
+        match self.survey.only_claimed_history().filter(|claimed| claimed.0 > known) {
+            Some(claimed) => {
+                let message =
+                    format!("timeline {} began, and its {claimed}.history is in no store: it was only claimed", claimed.0);
+                let hint = format!("push the file from pg_wal of a server, or go on without it: --timeline {known}; {NOTHING}");
+                Err(Failure::new(Exit::Missing, message, hint))
             }
+            None => Ok(()),
         }
     }
 

@@ -149,8 +149,10 @@ impl Planned<'_> {
     /// Whether a server may read WAL ahead into what it will not replay. Not where what follows on the target was found to be missing or
     /// of no use; and not where nobody follows it, who could start it again without (`unwatched`), and there is a target.
     pub fn may_read_ahead(&self, unwatched: bool) -> bool {
-        let Reach { resumes, missing, .. } = &self.chosen.reach;
-        let ends_early = resumes.is_some() || self.survey.held.has(missing);
+        let Reach { resumes, missing, segments, .. } = &self.chosen.reach;
+        // What is there and was left out: of a segment that only began, the beginning is replayed.
+        let left_out = self.survey.held.has(missing) && segments.last() != Some(missing);
+        let ends_early = resumes.is_some() || left_out;
         self.major().is_some_and(|major| major >= 15) && !ends_early && !(unwatched && self.chosen.setting().is_some())
     }
 

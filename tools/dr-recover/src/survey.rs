@@ -7,7 +7,7 @@ use dr_catalogue::PublicKey;
 use dr_crypt::Identities;
 use dr_pipe::{Exit, Failure, warn, workers};
 use dr_store::{Location, Store, StoreArgs};
-use dr_wal::{History, Inventory, Item, Opening, SegmentName, SegmentSize, Shelf, System, Timeline, WalName};
+use dr_wal::{Content, History, Inventory, Item, Opening, SegmentName, SegmentSize, Shelf, System, Timeline, WalName};
 
 use crate::TOOL;
 use dr_wal::window::Held;
@@ -185,10 +185,10 @@ impl<'a> Survey<'a> {
             let [content] = item.contents()[..] else { return None };
             Some((content, store.location()))
         });
-        let known: BTreeMap<_, _> = known.collect();
-        let mut places = known.values();
-        match (places.next(), places.next()) {
-            (Some(one), Some(other)) => Err(Failure::new(
+        let known: Vec<_> = known.collect();
+        let other = |(content, _): &&(Content, &Location)| known.first().is_some_and(|(first, _)| first != content);
+        match (known.first(), known.iter().find(other)) {
+            (Some((_, one)), Some((_, other))) => Err(Failure::new(
                 Exit::Damaged,
                 format!("{name} is one in {one} and another in {other}: two servers archived under one name"),
                 "name the stores of only one of them with --from; nothing was written",

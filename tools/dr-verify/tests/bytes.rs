@@ -313,7 +313,7 @@ fn nothing_of_a_cluster_is_no_good_answer() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(66), 0), "{arguments}: {output:?}");
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            stderr.starts_with("dr-verify: error: no backup is there\ndr-verify: hint: see whether the store, --cluster"),
+            stderr.starts_with("dr-verify: error: no backup is there\ndr-verify: hint: see whether the store, the cluster"),
             "{stderr}"
         );
         assert_eq!(stderr.lines().count(), 2, "{stderr}");

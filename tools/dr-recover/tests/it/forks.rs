@@ -63,6 +63,11 @@ fn f48_a_moment_between_a_fork_and_what_came_after_it_is_told() {
     assert_eq!(recovered.rows(), "1", "what the newer one was to undo stays undone");
     let (recovered, _) = source.arrive("fork", &["--timeline", "1", "--target-lsn", fork, "--exclusive"]);
     assert_eq!(recovered.rows(), "1");
+    // Of a history that was claimed and never stored, nobody knows what it was to undo.
+    source.shell("rm -f store/main/wal/00000002/00000002.history.zst.age");
+    let ran = run(&mut source.recover("x", &["--preflight"]));
+    assert!(ran.ends(66).contains("timeline 2 began, and its 00000002.history is in no store"), "{}", ran.stderr);
+    run(&mut source.recover("x", &["--preflight", "--timeline", "1"])).ends(0);
 }
 
 #[test]
