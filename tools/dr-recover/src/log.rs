@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use dr_pipe::{Exit, Failure};
+use dr_pipe::{Exit, Failure, workers};
 use dr_wal::stamps::{self, Begun, Scan, Stamp, What};
 use dr_wal::{Lsn, SegmentName};
 
@@ -132,10 +132,8 @@ impl<'s> Log<'s> {
 
     /// The scans of a few of these segments, which follow each other, made at once.
     fn scans(&self, segments: &[SegmentName], which: Range<usize>) -> Result<Vec<Arc<Scan>>, Failure> {
-        let scans: Result<Vec<_>, Failure> = std::thread::scope(|scope| {
-            let threads: Vec<_> = segments[which.clone()].iter().map(|name| scope.spawn(|| self.scan(name))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("a panic ends the process")).collect()
-        });
+        let scans = workers::map(which.len(), &segments[which.clone()], |name| self.scan(name));
+        let scans: Result<Vec<_>, Failure> = scans.into_iter().collect();
         which.zip(scans?).map(|(at, scan)| self.completed(&segments[..at], scan)).collect()
     }
 

@@ -223,7 +223,6 @@ impl<'a> Survey<'a> {
     }
 
     fn count(&mut self, partly: bool) {
-        let (size, mut torn) = (self.held.size, BTreeMap::<SegmentName, u64>::new());
         for (_, inventory) in &self.stores {
             for (name, item) in &inventory.files {
                 // One without a claim is there, and will be found to be of no use.
@@ -231,18 +230,16 @@ impl<'a> Survey<'a> {
                     self.held.whole.insert(*segment);
                 }
             }
-            for segment in inventory.pieces.keys().filter(|_| partly) {
-                let known = self.held.begun.entry(*segment).or_default();
-                *known = (*known).max(u64::from(inventory.streamed(segment)).min(size.bytes()));
-                let more = torn.entry(*segment).or_default();
-                *more = (*more).max(inventory.torn(segment).map_or(0, u64::from));
-            }
         }
-        let whole = &self.held.whole;
-        self.held.begun.retain(|segment, _| !whole.contains(segment));
-        torn.retain(|segment, more| self.held.begun.get(segment).is_some_and(|reached| *more > *reached));
-        self.held.torn = torn.into_keys().collect();
-        self.held.begun.retain(|_, reached| *reached > 0);
+        let size = self.held.size.bytes();
+        let streamed = self.stores.iter().filter(|_| partly).flat_map(|(_, inventory)| {
+            let of = move |segment: &SegmentName| {
+                let reached = u64::from(inventory.streamed(segment)).min(size);
+                (*segment, reached, inventory.torn(segment).map_or(0, u64::from))
+            };
+            inventory.pieces.keys().map(of)
+        });
+        self.held.add_streamed(streamed);
     }
 
     fn read_histories(&mut self) {

@@ -23,6 +23,21 @@ pub struct Held {
 }
 
 impl Held {
+    /// Adds what stores hold of segments that are being streamed, once all that are whole are known: of each, how many bytes reach from
+    /// its first one on without a gap, and from which on there is more behind a hole (0 where there is none). One that several stores
+    /// hold reaches as far as the farthest.
+    pub fn add_streamed(&mut self, streamed: impl IntoIterator<Item = (SegmentName, u64, u64)>) {
+        let mut torn = BTreeMap::<SegmentName, u64>::new();
+        for (segment, reached, resumes) in streamed {
+            let (known, more) = (self.begun.entry(segment).or_default(), torn.entry(segment).or_default());
+            (*known, *more) = ((*known).max(reached), (*more).max(resumes));
+        }
+        self.begun.retain(|segment, _| !self.whole.contains(segment));
+        torn.retain(|segment, more| self.begun.get(segment).is_some_and(|reached| *more > *reached));
+        self.torn = torn.into_keys().collect();
+        self.begun.retain(|_, reached| *reached > 0);
+    }
+
     /// Whether anything of a segment is there, whole or its beginning.
     pub fn has(&self, segment: &SegmentName) -> bool {
         self.whole.contains(segment) || self.begun.contains_key(segment)

@@ -122,22 +122,17 @@ fn missing(scene: &Scene) -> Option<(Gaps, Vec<String>)> {
     let size = scene.facts.wal.iter().map(|wal| wal.wal_segment_bytes).chain(bases.iter().map(|(_, base)| base.wal_segment_bytes));
     let mut held = Held { size: size.filter_map(|size| SegmentSize::try_from(size).ok()).next()?, ..Held::default() };
     let lsn = |text: &Option<String>| text.as_deref().and_then(|lsn| lsn.parse::<Lsn>().ok());
-    let mut torn = BTreeMap::<SegmentName, u64>::new();
+    let mut streamed = Vec::new();
     for wal in &scene.facts.wal {
         let (Ok(first), Ok(last)) = (wal.first.parse::<SegmentName>(), wal.last.parse::<SegmentName>()) else { continue };
         if wal.segments == 0 {
             let bytes = |at: Option<Lsn>| at.map_or(0, |at| at.0.saturating_sub(first.start(held.size).0));
-            let (reached, more) = (held.begun.entry(first).or_default(), torn.entry(first).or_default());
-            *reached = (*reached).max(bytes(lsn(&wal.until_lsn)));
-            *more = (*more).max(bytes(lsn(&wal.resumes_lsn)));
+            streamed.push((first, bytes(lsn(&wal.until_lsn)), bytes(lsn(&wal.resumes_lsn))));
             continue;
         }
         held.whole.extend(SegmentName::holding(first.timeline, first.start(held.size), last.end(held.size), held.size));
     }
-    held.begun.retain(|segment, _| !held.whole.contains(segment));
-    torn.retain(|segment, more| held.begun.get(segment).is_some_and(|reached| *more > *reached));
-    held.torn = torn.into_keys().collect();
-    held.begun.retain(|_, reached| *reached > 0);
+    held.add_streamed(streamed);
     let point = |(place, (manifest, base)): (usize, &(&dr_pipe::record::Manifest, &dr_pipe::record::Base))| {
         Some(Point {
             place,
